@@ -1,0 +1,75 @@
+"""CancellationToken: one flag that says "stop", with the reason, and tells who must know."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+__all__ = ("CancellationToken",)
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class CancellationToken:
+    """A request to stop that is made at most once; safe from any thread."""
+
+    __slots__ = ("_callbacks", "_lock", "_reason")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._reason is not None
+
+    @property
+    def reason(self) -> str | None:
+        """Why, in the words of whoever asked first; None while nobody did."""
+        return self._reason
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask to stop; the first reason stays.
+
+        Every registered callback is called once; one that raises is logged and does not keep
+        the others from being called.
+        """
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            _call(callback)
+
+    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call *callback* when somebody asks to stop, or now if somebody has.
+
+        Returns:
+            A function that takes the callback back.
+        """
+        with self._lock:
+            if self._reason is None:
+                self._callbacks.append(callback)
+                return lambda: self._forget(callback)
+        _call(callback)
+        return lambda: None
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def __repr__(self) -> str:
+        return f"<CancellationToken {'cancelled: ' + self._reason if self._reason else 'open'}>"
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        _log.exception("cancel.callback_failed", callback=repr(callback))

@@ -1,0 +1,48 @@
+"""RunServices: what a running engine offers to the contexts it hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from stageflow.context.cancellation import CancellationToken
+    from stageflow.contracts.clock import Clock
+
+__all__ = ("RunServices",)
+
+
+class RunServices(Protocol):
+    """The run behind a `StageContext`; a context made by hand has none."""
+
+    @property
+    def clock(self) -> Clock:
+        """The run's source of time."""
+        ...
+
+    @property
+    def cancel_token(self) -> CancellationToken:
+        """The run's request to stop."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """The configuration provider that the run was given, or None."""
+        ...
+
+    @property
+    def resources(self) -> Any:
+        """The opened resources that the run was given, by name."""
+        ...
+
+    def collect_delivery(self, delivery: Awaitable[object]) -> None:
+        """Take over an event delivery that must be awaited before the run ends."""
+        ...
+
+    def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
+        """Call *callback* when the run ends, however it ends."""
+        ...
+
+    def execution_key(self, stage: str) -> str:
+        """Return a text that names this execution of *stage*, the same for all its attempts."""
+        ...

@@ -21,7 +21,7 @@ class Clock(Protocol):
     """
 
     def now(self) -> datetime:
-        """Return the current time of day, aware and in UTC; it may jump when the host's clock is set."""
+        """Return the time of day, aware and in UTC; it jumps when the host's clock is set."""
         ...
 
     def monotonic(self) -> float:
@@ -29,9 +29,9 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return once *seconds* have passed; at once, after a checkpoint, if there are none to wait for.
+        """Return once *seconds* have passed; none or fewer have passed already.
 
-        A checkpoint; a cancelled call has no effect.
+        Always a checkpoint; a cancelled call has no effect.
         """
         ...
 

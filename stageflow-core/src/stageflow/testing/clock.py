@@ -132,7 +132,7 @@ class TestClock:
         self._elapsed = max(self._elapsed, target)
 
     def shift_wall(self, seconds: float) -> None:
-        """Set the time of day forward, or back if *seconds* is negative, as if the host's clock was set.
+        """Set the time of day forward by *seconds*, or back if negative, as a host's clock is set.
 
         No time passes: `monotonic` stands still and nobody wakes.
         """
@@ -140,7 +140,7 @@ class TestClock:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Keep the clock from jumping by itself while the block lasts, such as around work in a thread."""
+        """Keep the clock from jumping by itself within the block; for work it cannot see."""
         self._busy += 1
         try:
             yield
@@ -148,7 +148,7 @@ class TestClock:
             self._busy -= 1
 
     def watch(self, limiter: anyio.CapacityLimiter) -> None:
-        """Count threads that run under *limiter* as work; those under anyio's default one always count."""
+        """Count threads under *limiter* as work, as those under anyio's default one always are."""
         self._watched.append(limiter)
 
     def _next(self) -> _Sleeper | None:
@@ -164,7 +164,7 @@ class TestClock:
             self._driving.cancel()
 
     async def _drive(self, sleeper: _Sleeper) -> None:
-        """Jump from deadline to deadline until it is *sleeper*'s turn; one sleeper at a time does this."""
+        """Jump from deadline to deadline until *sleeper* is due; one sleeper at a time does it."""
         self._driver = sleeper
         try:
             with anyio.CancelScope() as self._driving:
@@ -213,7 +213,7 @@ class TestClock:
 def _nanos(seconds: float) -> int:
     """Return *seconds* in whole nanoseconds, so that 0.1 and 0.2 make 0.3."""
     if seconds < 0:
-        raise ValueError(f"Time cannot go back by {-seconds} seconds; see shift_wall for the time of day.")
+        raise ValueError(f"Time cannot go back by {-seconds} s; the time of day can: shift_wall.")
     return round(seconds * _NANOS)
 
 

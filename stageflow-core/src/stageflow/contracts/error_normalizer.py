@@ -1,0 +1,54 @@
+"""ErrorNormalizer: what an exception from anywhere means, in four facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, runtime_checkable
+
+import attrs
+
+from stageflow.contracts.contract import Contract
+
+__all__ = ("CONTRACT", "ErrorNormalizer", "NormalizedError")
+
+CONTRACT: Final = Contract("error_normalizer", "1.0")
+
+
+@attrs.frozen
+class NormalizedError:
+    """What an exception means, whatever library it came from.
+
+    Attributes:
+        code: A stable word for the kind of error, such as `timeout`.
+        message: What happened, for people.
+        retryable: Whether the same call may well succeed if it is made again.
+        details: Further facts, as JSON-able data.
+    """
+
+    code: str
+    message: str
+    retryable: bool
+    details: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@runtime_checkable
+class ErrorNormalizer(Protocol):
+    """Tells what exceptions mean, and which of them are worth another attempt.
+
+    EN-1  `normalize` answers for every exception and never raises.
+    EN-2  An exception that the normalizer does not know is not retryable.
+    EN-3  The answer depends on the exception alone: asked twice, it is the same.
+    EN-4  An exception of a subclass is taken as its nearest known class.
+    EN-5  `details` is JSON-able and holds no secret that the message does not hold.
+    EN-6  Cancellation is never retryable.
+    """
+
+    def normalize(self, error: BaseException) -> NormalizedError:
+        """Return what *error* means.
+
+        Not a checkpoint. Idempotent. Never raises.
+
+        Args:
+            error: Any exception.
+        """
+        ...

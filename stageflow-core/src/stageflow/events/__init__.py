@@ -1,6 +1,8 @@
 """Events: what happens in a run, and the sinks that are told."""
 
 from stageflow.contracts.event_sink import EventSink, EventSinkError
+from stageflow.events.backpressure import BackpressureAwareEventSink
+from stageflow.events.backpressure_metrics import BackpressureMetrics
 from stageflow.events.current import clear_event_sink, get_event_sink, set_event_sink
 from stageflow.events.delivery import (
     PendingEmit,
@@ -12,6 +14,8 @@ from stageflow.events.delivery import (
 from stageflow.events.sinks import LoggingEventSink, NoOpEventSink
 
 __all__ = (
+    "BackpressureAwareEventSink",
+    "BackpressureMetrics",
     "EventSink",
     "EventSinkError",
     "LoggingEventSink",

@@ -34,6 +34,7 @@ class PendingEmit:
     sink: object
     _work: Awaitable[object]
     _ledger: EmitLedger
+    _settled: bool = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._finish().__await__()
@@ -42,20 +43,24 @@ class PendingEmit:
         try:
             await self._work
         except Exception as error:  # noqa: BLE001 - a sink's failure never reaches a run
-            self._ledger.lose(self.sink, self.type, f"{type(error).__name__}: {error}")
+            self._lose(f"{type(error).__name__}: {error}")
         except BaseException:
-            self._ledger.lose(self.sink, self.type, "its delivery was cancelled")
+            self._lose("its delivery was cancelled")
             raise
+        self._settled = True
 
-    def close(self) -> None:
-        """Give the event up: it is counted as lost."""
-        self._close("there was no time left to deliver it")
-
-    def _close(self, reason: str) -> None:
+    def close(self, reason: str = "there was no time left to deliver it") -> None:
+        """Give the event up, unless it is settled: it is counted as lost, for *reason*."""
+        if self._settled:
+            return
         # A coroutine has `close`, a future `cancel`; without either, it would warn later.
         give_up = getattr(self._work, "close", None) or getattr(self._work, "cancel", None)
         if give_up is not None:
             give_up()
+        self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        self._settled = True
         self._ledger.lose(self.sink, self.type, reason)
 
 
@@ -94,12 +99,12 @@ class EmitLedger:
             try:
                 collector(pending)
             except Exception as error:  # noqa: BLE001 - emitting an event never raises
-                pending._close(f"the run did not take it: {error}")  # noqa: SLF001
+                pending.close(f"the run did not take it: {error}")
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            pending._close("no run and no asyncio loop is there to finish it")  # noqa: SLF001
+            pending.close("no run and no asyncio loop is there to finish it")
             return
         task = loop.create_task(pending._finish(), name=f"emit {type}")  # noqa: SLF001
         self._tasks.add(task)

@@ -41,7 +41,7 @@ def deliver(
     """
     # The sink's own code may end up here again, so the run's collector must be found there too.
     token = None
-    if collector is not None and event_collector.get() is not collector:
+    if collector is not None and event_collector.get() != collector:
         token = event_collector.set(collector)
     try:
         outcome = sink.try_emit(type=type, data=data)

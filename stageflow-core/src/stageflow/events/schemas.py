@@ -1,0 +1,198 @@
+"""The schemas of core's events: each type has one, and each emitted event fits its own.
+
+Whoever adds an event to core adds its row to `EVENTS`; another distribution makes an
+`EventCatalogue` of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from stageflow.events.catalogue import EventCatalogue, EventField, EventSchema
+
+__all__ = ("EVENTS",)
+
+# --- keys that many events share --------------------------------------------------------
+
+_IDS: Final = tuple(
+    EventField(name, "id", about, nullable=True)
+    for name, about in (
+        ("pipeline_run_id", "the run"),
+        ("request_id", "the request that caused the run"),
+        ("session_id", "the session it belongs to"),
+        ("user_id", "the user on whose behalf it runs"),
+        ("org_id", "the user's organisation"),
+        ("interaction_id", "the interaction it is part of"),
+    )
+)
+_TIMESTAMP: Final = EventField("timestamp", "timestamp", "when the event happened")
+_RUN: Final = (
+    *_IDS,
+    EventField("pipeline_name", "text", "the pipeline's name"),
+    EventField("topology", "text", "the topology, if the caller named one", nullable=True),
+    EventField("execution_mode", "text", "the mode the run was started in", nullable=True),
+    EventField("service", "text", "the service on whose behalf it runs"),
+    _TIMESTAMP,
+)
+_STAGE: Final = (
+    *_RUN,
+    EventField("stage", "text", "the stage's name"),
+    EventField("kind", "text", "the stage's kind"),
+    EventField("attempt", "integer", "1 for the stage's first attempt"),
+)
+_SPAN: Final = (
+    EventField("started_at", "timestamp", "when it began"),
+    EventField("ended_at", "timestamp", "when it ended"),
+    EventField("duration_ms", "number", "how long it took, in milliseconds"),
+)
+_ERROR: Final = EventField("error", "text", "what went wrong", nullable=True)
+_REASON: Final = EventField("reason", "text", "why, in the words of whoever decided it")
+_MAX_ATTEMPTS: Final = EventField("max_attempts", "integer", "how many attempts there may be")
+
+
+def _status(*values: str) -> EventField:
+    return EventField("status", "text", "how it ended", one_of=values)
+
+
+def _pipeline_end(status: str, about: str) -> EventSchema:
+    return EventSchema(
+        f"pipeline.{status}",
+        about,
+        (
+            *_RUN,
+            _status(status),
+            *_SPAN,
+            EventField("stage_counts", "object", "how many stages ended with each status"),
+            _ERROR,
+            EventField("failed_stage", "text", "the stage that failed first", nullable=True),
+            EventField("reason", "text", "why the run was cancelled", nullable=True),
+        ),
+    )
+
+
+def _stage_end(name: str, status: str, about: str, *further: EventField) -> EventSchema:
+    return EventSchema(f"stage.{name}", about, (*_STAGE, _status(status), *_SPAN, *further))
+
+
+# --- wide events ----------------------------------------------------------------------------
+
+_CORRELATION: Final = EventField("correlation_ids", "object", "the ids above, together")
+_METADATA: Final = EventField(
+    "pipeline_metadata", "object", "service, topology and execution mode, together"
+)
+_EXTRA: Final = EventField("extra", "object", "what the emitter's caller adds", required=False)
+_WIDE: Final = (
+    *_IDS,
+    EventField("topology", "text", "the topology, if the caller named one", nullable=True),
+    EventField("execution_mode", "text", "the mode the run was started in", nullable=True),
+    EventField("service", "text", "the service on whose behalf it runs", nullable=True),
+    _CORRELATION,
+    _METADATA,
+    _EXTRA,
+)
+_WIDE_SPAN: Final = tuple(attrs.evolve(field, nullable=True) for field in _SPAN)
+_COUNTED: Final = (
+    ("stages_total", "stages that ended"),
+    ("stages_completed", "stages that ended with OK"),
+    ("stages_failed", "stages that failed"),
+    ("stages_skipped", "stages that were skipped"),
+    ("stages_cancelled", "stages that were cancelled"),
+)
+
+EVENTS: Final = EventCatalogue(
+    (
+        EventSchema(
+            "pipeline.started",
+            "A run begins.",
+            (*_RUN, EventField("stages_total", "integer", "how many stages the pipeline has")),
+        ),
+        _pipeline_end("completed", "A run has come to its end; no failure stopped it."),
+        _pipeline_end("failed", "A run has ended because a stage failed."),
+        _pipeline_end("cancelled", "A run has ended early because a stage or the caller said so."),
+        EventSchema("stage.started", "A stage begins its first attempt.", _STAGE),
+        _stage_end(
+            "completed",
+            "ok",
+            "A stage has done its work.",
+            EventField("data_keys", "texts", "the keys of its output", ordered=True),
+        ),
+        _stage_end(
+            "failed",
+            "fail",
+            "A stage has failed, and will not be tried again.",
+            _ERROR,
+            EventField(
+                "error_type", "text", "the exception's class, if one was raised", nullable=True
+            ),
+            EventField("error_code", "text", "the stable code of the error", nullable=True),
+        ),
+        _stage_end("skipped", "skip", "A stage was skipped, by itself or for a reason.", _REASON),
+        _stage_end(
+            "cancelled",
+            "cancel",
+            "A stage was cancelled: it asked for that, or it was running or waiting at the end.",
+            _REASON,
+        ),
+        EventSchema(
+            "stage.retry_scheduled",
+            "An attempt of a stage has failed, and another one will follow.",
+            (
+                *_STAGE,
+                _MAX_ATTEMPTS,
+                EventField("delay_ms", "number", "time until then, in milliseconds"),
+                _ERROR,
+            ),
+        ),
+        EventSchema(
+            "stage.retry_exhausted",
+            "The last attempt that a stage may have has failed; `stage.failed` follows.",
+            (*_STAGE, _MAX_ATTEMPTS, _ERROR),
+        ),
+        EventSchema(
+            "stage.thread_abandoned",
+            "The thread of a stage cannot be stopped and is given up; its result will not count.",
+            _STAGE,
+        ),
+        EventSchema(
+            "stage.wide",
+            "One summary of a stage, when it has ended; only if wide events are switched on.",
+            (
+                *_WIDE,
+                EventField("stage_name", "text", "the stage's name"),
+                EventField("stage", "text", "the stage's name, once more"),
+                _status("OK", "SKIP", "CANCEL", "FAIL", "RETRY"),
+                *_WIDE_SPAN,
+                _ERROR,
+                EventField("data_keys", "texts", "the keys of its output", ordered=True),
+                EventField("artifacts_count", "integer", "how many artifacts it produced"),
+                EventField("events_count", "integer", "how many events its output holds"),
+            ),
+            open=True,
+        ),
+        EventSchema(
+            "pipeline.wide",
+            "One summary of a run, when it has ended; only if wide events are switched on.",
+            (
+                *_WIDE,
+                EventField("pipeline_name", "text", "the pipeline's name"),
+                _status("OK", "FAIL", "CANCEL"),
+                EventField(
+                    "state",
+                    "text",
+                    "the same, in words",
+                    one_of=("completed", "failed", "cancelled"),
+                ),
+                *_WIDE_SPAN,
+                *(EventField(name, "integer", about) for name, about in _COUNTED),
+                EventField("stage_counts", "object", "how many stages ended with each status"),
+                _ERROR,
+                EventField("stage_summaries", "objects", "each stage's end, in short"),
+                EventField("stage_details", "objects", "each stage's end, in full"),
+            ),
+            open=True,
+        ),
+    )
+)
+"""The events of core."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -75,7 +75,7 @@ class StageflowError(Exception):
         hint: What the reader can do about it; may be empty.
     """
 
-    code: ClassVar[str] = "SF000"
+    code: str = "SF000"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

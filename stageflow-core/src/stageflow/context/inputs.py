@@ -85,15 +85,35 @@ class InputKeyError(RunError, ValueError):
 
 def shared_output(output: StageOutput, stage: str) -> StageOutput:
     """Return *output* with data and metadata that no reader can change."""
-    return attrs.evolve(
-        output,
-        data=read_only(output.data, stage),
-        metadata=read_only(output.metadata, stage),
+    return StageOutput(
+        output.status,
+        read_only(output.data, stage),
+        output.artifacts,
+        output.events,
+        output.error,
+        output.duration_ms,
+        output.version,
+        read_only(output.metadata, stage),
+        output.retryable,
     )
 
 
-@attrs.frozen
-class StageInputs:
+class _Open:
+    """The slots of `StageInputs` before it is closed: filling them here costs a third."""
+
+    __slots__ = (
+        "__weakref__",
+        "_prior_outputs",
+        "declared_deps",
+        "ports",
+        "snapshot",
+        "stage_name",
+        "strict",
+    )
+
+
+@attrs.frozen(weakref_slot=False)
+class StageInputs(_Open):
     """What one stage may read: the run's snapshot, its ports and its dependencies' outputs.
 
     Attributes:
@@ -266,6 +286,25 @@ def create_stage_inputs(
     outputs = dict(prior_outputs or {})
     deps = tuple(outputs) if declared_deps is None else tuple(dict.fromkeys(declared_deps))
     return StageInputs(snapshot, outputs, ports, deps, stage_name, strict)
+
+
+def make_stage_inputs(
+    snapshot: ContextSnapshot[Any],
+    source: Mapping[str, StageOutput],
+    ports: Any,
+    declared_deps: Collection[str],
+    stage_name: str,
+) -> StageInputs:
+    """Return strict inputs that read shared outputs from *source*, for the engine's hot path."""
+    inputs: Any = _Open()
+    inputs.snapshot = snapshot
+    inputs._prior_outputs = source
+    inputs.ports = ports
+    inputs.declared_deps = declared_deps
+    inputs.stage_name = stage_name
+    inputs.strict = True
+    inputs.__class__ = StageInputs
+    return inputs  # type: ignore[no-any-return]
 
 
 def _check_key(key: Any, what: str) -> None:

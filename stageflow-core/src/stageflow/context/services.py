@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from stageflow.context.cancellation import CancellationToken
     from stageflow.contracts.clock import Clock
+    from stageflow.events.delivery import PendingEmit
 
 __all__ = ("RunServices",)
 
@@ -35,7 +36,7 @@ class RunServices(Protocol):
         """The opened resources that the run was given, by name."""
         ...
 
-    def collect_delivery(self, delivery: Awaitable[object]) -> None:
+    def collect_delivery(self, delivery: PendingEmit) -> None:
         """Take over an event delivery that must be awaited before the run ends."""
         ...
 

@@ -23,8 +23,23 @@ if TYPE_CHECKING:
 __all__ = ("StageContext", "create_stage_context")
 
 
-@attrs.frozen
-class StageContext:
+class _Open:
+    """The slots of `StageContext` before it is closed: filling them here costs a third."""
+
+    __slots__ = (
+        "__weakref__",
+        "_run",
+        "attempt",
+        "event_sink",
+        "inputs",
+        "snapshot",
+        "stage_name",
+        "timer",
+    )
+
+
+@attrs.frozen(weakref_slot=False)
+class StageContext(_Open):
     """What a stage is given when it runs: an immutable view, made for one attempt.
 
     Attributes:
@@ -174,6 +189,27 @@ def create_stage_context(
 ) -> StageContext:
     """Return a context for one stage, for tests and for callers without an engine."""
     return StageContext(snapshot, inputs, stage_name, timer, event_sink)
+
+
+def make_stage_context(
+    snapshot: ContextSnapshot[Any],
+    inputs: StageInputs,
+    stage_name: str,
+    timer: PipelineTimer,
+    event_sink: EventSink | None,
+    run: RunServices,
+) -> StageContext:
+    """Return the context of a first attempt in *run*, for the engine's hot path."""
+    context: Any = _Open()
+    context.snapshot = snapshot
+    context.inputs = inputs
+    context.stage_name = stage_name
+    context.timer = timer
+    context.event_sink = event_sink
+    context.attempt = 1
+    context._run = run
+    context.__class__ = StageContext
+    return context  # type: ignore[no-any-return]
 
 
 def _text(value: UUID | None) -> str | None:

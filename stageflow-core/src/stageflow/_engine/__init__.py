@@ -1,0 +1,1 @@
+"""The one engine below all doors: plans, runs, stage calls. Nobody outside core imports it."""

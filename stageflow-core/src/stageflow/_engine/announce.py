@@ -1,0 +1,153 @@
+"""Announcer: says what happens in a run to those who listen; absent when nobody does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from stageflow.stages import StageOutput, StageStatus
+
+if TYPE_CHECKING:
+    from stageflow._engine.call import Invocation
+    from stageflow._engine.run import Run
+    from stageflow.context import PipelineContext
+    from stageflow.stages.retry import RetryPolicy
+
+__all__ = ("Announcer", "Listener")
+
+Listener = Callable[[str, dict[str, Any]], object]
+"""Is told the type and the facts of each event; must not wait. The facts are its own."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_STAGE_EVENTS = {
+    StageStatus.OK: "stage.completed",
+    StageStatus.SKIP: "stage.skipped",
+    StageStatus.CANCEL: "stage.cancelled",
+    StageStatus.FAIL: "stage.failed",
+}
+
+
+class Announcer:
+    """Builds the payload of each lifecycle event and tells every listener."""
+
+    __slots__ = ("_base", "_listeners", "_run")
+
+    def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
+        self._run = run
+        self._listeners = tuple(listeners)
+        self._base = _identity(run, context)
+
+    def tell(self, type: str, facts: Mapping[str, Any]) -> None:
+        """Tell every listener what happened, with the run's identity and the time of day."""
+        base = {**self._base, "timestamp": self._run.clock.now().isoformat()}
+        for listener in self._listeners:
+            try:
+                listener(type, {**base, **facts})
+            except Exception:
+                # Watching a run must not change how it goes.
+                _log.exception("listener.failed", event_type=type, listener=repr(listener))
+
+    def run_started(self) -> None:
+        """Tell that the run begins."""
+        self.tell("pipeline.started", {"stages_total": len(self._run.plan)})
+
+    def run_ended(self, status: str, facts: Mapping[str, Any]) -> None:
+        """Tell that the run is over; *status* is completed, failed or cancelled."""
+        run = self._run
+        counts = dict.fromkeys((status.value for status in _STAGE_EVENTS), 0)
+        for output in run.outputs:
+            if output is not None:
+                counts[output.status.value] += 1
+        self.tell(
+            f"pipeline.{status}",
+            {
+                "status": status,
+                "started_at": run.time_of(run.began).isoformat(),
+                "ended_at": run.time_of(run.ended).isoformat(),
+                "duration_ms": (run.ended - run.began) * 1000.0,
+                "stage_counts": counts,
+                **facts,
+            },
+        )
+
+    def stage_started(self, index: int) -> None:
+        """Tell that a stage begins its first attempt."""
+        plan = self._run.plan
+        self.tell(
+            "stage.started",
+            {"stage": plan.names[index], "kind": plan.calls[index].kind.value, "attempt": 1},
+        )
+
+    def stage_ended(self, index: int, output: StageOutput) -> None:
+        """Tell how a stage ended."""
+        run = self._run
+        facts: dict[str, Any] = {
+            "stage": run.plan.names[index],
+            "kind": run.plan.calls[index].kind.value,
+            "attempt": run.attempts.get(index, 1),
+            "status": output.status.value,
+            "started_at": run.time_of(run.starts[index] or run.ends[index]).isoformat(),
+            "ended_at": run.time_of(run.ends[index]).isoformat(),
+            "duration_ms": output.duration_ms,
+        }
+        if output.status is StageStatus.OK:
+            facts["data_keys"] = sorted(map(str, output.data))
+        elif output.status is StageStatus.FAIL:
+            error = run.errors.get(index)
+            facts["error"] = output.error
+            facts["error_type"] = None if error is None else type(error).__name__
+            facts["error_code"] = getattr(error, "code", None)
+        elif output.status is StageStatus.SKIP:
+            facts["reason"] = output.data.get("reason", "")
+        else:
+            facts["reason"] = output.data.get("cancel_reason", "")
+        self.tell(_STAGE_EVENTS[output.status], facts)
+
+    def retry(
+        self,
+        invocation: Invocation,
+        policy: RetryPolicy,
+        error: str | None,
+        delay_ms: float | None,
+    ) -> None:
+        """Tell that a stage is tried again after *delay_ms*, or, without a delay, no more."""
+        facts: dict[str, Any] = {
+            "stage": invocation.stage_name,
+            "kind": invocation.call.kind.value,
+            "attempt": invocation.attempt,
+            "max_attempts": policy.max_attempts,
+            "error": error,
+        }
+        if delay_ms is None:
+            self.tell("stage.retry_exhausted", facts)
+        else:
+            self.tell("stage.retry_scheduled", {**facts, "delay_ms": delay_ms})
+
+    def thread_abandoned(self, stage: str) -> None:
+        """Tell that a thread which cannot be stopped was given up."""
+        call = self._run.plan.calls[self._run.plan.index[stage]]
+        self.tell("stage.thread_abandoned", {"stage": stage, "kind": call.kind.value})
+
+
+def _identity(run: Run, context: PipelineContext) -> dict[str, Any]:
+    ids = {
+        name: None if value is None else str(value)
+        for name, value in (
+            ("pipeline_run_id", context.pipeline_run_id),
+            ("request_id", context.request_id),
+            ("session_id", context.session_id),
+            ("user_id", context.user_id),
+            ("org_id", context.org_id),
+            ("interaction_id", context.interaction_id),
+        )
+    }
+    return {
+        **ids,
+        "pipeline_name": run.plan.name,
+        "topology": context.topology,
+        "execution_mode": context.execution_mode,
+        "service": context.service,
+    }

@@ -1,0 +1,371 @@
+"""StageCall: one stage's body with only the layers that were configured around it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import attrs
+
+from stageflow._engine.errors import StageReturnError, StageTimeoutError
+from stageflow._engine.validation import fault
+from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.stages import StageKind, StageOutput, StageStatus
+from stageflow.stages.retry import DEFAULT_RETRY
+
+if TYPE_CHECKING:
+    from stageflow._engine.plan import Node, StagePolicy
+    from stageflow._engine.run import Run
+    from stageflow.context import StageContext
+
+__all__ = ("Body", "Invocation", "Layer", "StageCall", "as_output", "execute_attempts", "prepare_calls")
+
+Body = Callable[["StageContext"], Awaitable[Any]]
+Proceed = Callable[[], Awaitable[StageOutput]]
+
+_OK = StageOutput(StageStatus.OK)
+
+
+class Layer(Protocol):
+    """Something that wraps the execution of stages, in engine terms."""
+
+    def applies_to(self, name: str, kind: StageKind) -> bool:
+        """Say whether the stage is to be wrapped at all; asked once, when the plan is built."""
+        ...
+
+    def configure(self, policy: StagePolicy) -> StagePolicy:
+        """Return the policy that the engine shall follow for a stage it wraps."""
+        ...
+
+    async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
+        """Return the stage's output, by `await proceed()` or otherwise; may raise."""
+        ...
+
+
+class Invocation:
+    """One execution of one stage in one run, over all its attempts."""
+
+    __slots__ = ("attempt", "body", "call", "context", "index", "run")
+
+    def __init__(
+        self, run: Run, index: int, call: StageCall, context: StageContext, body: Body
+    ) -> None:
+        self.run = run
+        self.index = index
+        self.call = call
+        self.context = context
+        self.body = body
+        self.attempt = 1
+
+    @property
+    def stage_name(self) -> str:
+        """The stage that is executed."""
+        return self.context.stage_name
+
+    @property
+    def kind(self) -> StageKind:
+        """Its kind."""
+        return self.call.kind
+
+    def next_attempt(self) -> None:
+        """Give the body a fresh context that says it is tried again."""
+        self.attempt += 1
+        self.context = attrs.evolve(self.context, attempt=self.attempt)
+        self.run.note_attempt(self.index, self.attempt)
+
+
+@attrs.frozen(eq=False)
+class StageCall:
+    """How a stage is executed; shared by all runs, and by stages that are executed alike.
+
+    Attributes:
+        kind: What kind of work it does.
+        conditional: Whether it may be skipped by its dependencies.
+        policy: What the engine does around its body.
+        body: The body as an `async` callable, or None where each run makes its own.
+        make: Makes the body for one run, where the runner is a class.
+        layered: The body with its layers, or None where it has none.
+    """
+
+    kind: StageKind
+    conditional: bool
+    policy: StagePolicy
+    body: Body | None
+    make: Callable[[], Body] | None
+    layered: Callable[[Invocation], Awaitable[StageOutput]] | None
+
+
+def prepare_calls(
+    nodes: Sequence[Node], layers: Sequence[Layer], faults: list[ContractErrorInfo]
+) -> tuple[StageCall, ...]:
+    """Return the call of each node, adding to *faults* whatever is wrong with them.
+
+    Args:
+        nodes: The stages as declared.
+        layers: What wraps them, outermost first.
+        faults: Collects faults.
+    """
+    known: dict[tuple[object, ...], StageCall] = {}
+    calls = []
+    for node in nodes:
+        # A layer may treat every name differently, and a config is made for one stage.
+        alike = () if layers or node.config else (node.runner, node.kind, node.conditional, node.policy)
+        try:
+            call = known.get(alike) if alike else None
+        except TypeError:  # the runner is not hashable
+            alike, call = (), None
+        if call is None:
+            before = len(faults)
+            call = _prepare(node, layers, faults)
+            if alike and len(faults) == before:
+                known[alike] = call
+        calls.append(call)
+    return tuple(calls)
+
+
+def _prepare(
+    node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo]
+) -> StageCall:
+    name, kind, policy = node.name, node.kind, node.policy
+    if type(kind) is not StageKind:
+        faults.append(_kind_fault(name, kind))
+        kind = StageKind.TRANSFORM
+    _check_policy(name, policy, faults)
+    body, make = _class_body(node, faults) if node.config else _resolve(node, faults)
+    applied = [layer for layer in layers if layer.applies_to(name, kind)]
+    for layer in reversed(applied):
+        policy = layer.configure(policy)
+    layered: Callable[[Invocation], Awaitable[StageOutput]] | None = None
+    if applied or policy.timeout is not None or policy.retry is not None:
+        layered = execute_attempts
+        for layer in reversed(applied):
+            layered = _wrap(layer, layered)
+    return StageCall(kind, node.conditional, policy, body, make, layered)
+
+
+def as_output(value: Any, stage: str) -> StageOutput:
+    """Return what a stage returned as a `StageOutput`.
+
+    Raises:
+        StageReturnError: If it returned something else than it may.
+    """
+    if type(value) is StageOutput:
+        return value
+    if value is None:
+        return _OK
+    if isinstance(value, Mapping):
+        return StageOutput(StageStatus.OK, dict(value))
+    if isinstance(value, StageOutput):
+        return value
+    raise StageReturnError(stage, type(value).__name__)
+
+
+async def execute_attempts(
+    invocation: Invocation, first: StageOutput | None = None
+) -> StageOutput:
+    """Run the body until it succeeds or its retry policy gives up; never returns `RETRY`.
+
+    Args:
+        invocation: The execution.
+        first: The output of an attempt that was made already and asked for a retry.
+
+    Raises:
+        Exception: What the last attempt raised.
+    """
+    call, run = invocation.call, invocation.run
+    policy = call.policy.retry or DEFAULT_RETRY
+    delay: float | None = None
+    while True:
+        error: Exception | None = None
+        output = first
+        first = None
+        if output is None:
+            try:
+                output = as_output(await _execute_once(invocation), invocation.stage_name)
+            except Exception as raised:
+                error = raised
+        if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
+            return output
+        if not _may_retry(invocation, output, error):
+            return _give_up(output, error, "")
+        if invocation.attempt >= policy.max_attempts:
+            run.tell_retry_exhausted(invocation, policy, output, error)
+            return _give_up(output, error, f" (after {invocation.attempt} attempts)")
+        delay = policy.delay_ms(invocation.attempt, run.random, delay)
+        run.tell_retry_scheduled(invocation, policy, delay, output, error)
+        # A kept exception would keep every frame of the failed attempt alive while waiting.
+        output = error = None
+        await run.clock.sleep(delay / 1000.0)
+        invocation.next_attempt()
+
+
+async def _execute_once(invocation: Invocation) -> Any:
+    timeout = invocation.call.policy.timeout
+    if timeout is None:
+        return await invocation.body(invocation.context)
+    value: Any = None
+    with anyio.CancelScope() as scope:
+        deadline = invocation.run.deadlines.add(scope, timeout)
+        try:
+            value = await invocation.body(invocation.context)
+        finally:
+            deadline.close()
+    # Also when the body swallowed the cancellation: a late result is a timeout.
+    if deadline.passed:
+        raise StageTimeoutError(invocation.stage_name, timeout)
+    return value
+
+
+def _may_retry(
+    invocation: Invocation, output: StageOutput | None, error: Exception | None
+) -> bool:
+    policy = invocation.call.policy.retry
+    if output is not None:
+        if output.status is StageStatus.RETRY:
+            return output.retryable is not False
+        return policy is not None and (output.retryable is True or policy.retry_all)
+    if policy is None or error is None:
+        return False
+    if isinstance(error, StageTimeoutError):
+        return policy.retry_on_timeout
+    if policy.retry_all:
+        return True
+    if policy.retry_on is not None:
+        return isinstance(error, policy.retry_on)
+    return invocation.run.is_retryable(error)
+
+
+def _give_up(
+    output: StageOutput | None, error: Exception | None, note: str
+) -> StageOutput:
+    if error is not None:
+        if note:
+            error.add_note(f"The stage was given up{note}.")
+        raise error
+    assert output is not None
+    if output.status is StageStatus.RETRY:
+        return StageOutput.fail(f"{output.error}{note}", output.data, retryable=output.retryable)
+    return output
+
+
+def _wrap(
+    layer: Layer, inner: Callable[[Invocation], Awaitable[StageOutput]]
+) -> Callable[[Invocation], Awaitable[StageOutput]]:
+    around = layer.around
+
+    async def call(invocation: Invocation) -> StageOutput:
+        return await around(invocation, partial(inner, invocation))
+
+    return call
+
+
+_Resolved = tuple[Body | None, Callable[[], Body] | None]
+
+
+def _resolve(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
+    runner = node.runner
+    if inspect.isclass(runner):
+        return _class_body(node, faults)
+    execute = getattr(runner, "execute", None)
+    if execute is None and callable(runner):
+        execute = runner
+    if not callable(execute):
+        faults.append(_runner_fault(node.name, runner))
+        return None, None
+    return _as_body(execute), None
+
+
+def _class_body(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
+    runner, config = node.runner, node.config or {}
+    if not inspect.isclass(runner):
+        faults.append(_config_fault(node.name, "its runner is not a class, so nobody reads them"))
+        return None, None
+    if not callable(getattr(runner, "execute", None)):
+        faults.append(_runner_fault(node.name, runner))
+        return None, None
+    if config or runner.__init__ is not object.__init__:
+        try:
+            inspect.signature(runner).bind(**config)
+        except (TypeError, ValueError) as error:
+            faults.append(_config_fault(node.name, f"{runner.__name__}() says: {error}"))
+            return None, None
+    is_async = inspect.iscoroutinefunction(runner.execute)
+
+    def make() -> Body:
+        execute = runner(**config).execute
+        return execute if is_async else _as_body(execute)  # type: ignore[no-any-return]
+
+    return None, make
+
+
+def _as_body(execute: Callable[..., Any]) -> Body:
+    if inspect.iscoroutinefunction(execute) or inspect.iscoroutinefunction(
+        getattr(execute, "__call__", None)
+    ):
+        return execute
+    if getattr(execute, "__name__", "") == "<lambda>":
+        return partial(_call_in_loop, execute)
+    return partial(_call_in_thread, execute)
+
+
+async def _call_in_loop(execute: Callable[..., Any], context: StageContext) -> Any:
+    value = execute(context)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _call_in_thread(execute: Callable[..., Any], context: StageContext) -> Any:
+    run = context._run
+    assert run is not None
+    value = await run.call_in_thread(execute, context)
+    return await value if inspect.isawaitable(value) else value
+
+
+def _check_policy(name: str, policy: StagePolicy, faults: list[ContractErrorInfo]) -> None:
+    if policy.timeout is not None and not policy.timeout > 0:
+        faults.append(_parameter_fault(name, "timeout", policy.timeout, "seconds above 0"))
+    if policy.on_failure not in (None, "stop", "continue"):
+        faults.append(
+            _parameter_fault(name, "on_failure", policy.on_failure, "'stop' or 'continue'")
+        )
+
+
+def _parameter_fault(name: str, parameter: str, value: Any, wanted: str) -> ContractErrorInfo:
+    return fault(
+        "PARAMETER",
+        f"Stage {name!r} has {parameter}={value!r}.",
+        f"It must be {wanted}.",
+        stage=name,
+        parameter=parameter,
+    )
+
+
+def _kind_fault(name: str, kind: Any) -> ContractErrorInfo:
+    kinds = [member.value for member in StageKind]
+    return fault(
+        "KIND",
+        f"Stage {name!r} has the kind {kind!r}, which there is not.",
+        f"Use a StageKind. {did_you_mean(str(kind), kinds)}",
+        stage=name,
+    )
+
+
+def _runner_fault(name: str, runner: Any) -> ContractErrorInfo:
+    what = runner.__name__ if inspect.isclass(runner) else repr(runner)
+    return fault(
+        "RUNNER",
+        f"Stage {name!r} has the runner {what:.100}, which cannot be executed.",
+        "Give a class or an object with an `execute(ctx)` method, or a function of the context.",
+        stage=name,
+    )
+
+
+def _config_fault(name: str, why: str) -> ContractErrorInfo:
+    return fault(
+        "CONFIG",
+        f"Stage {name!r} cannot be made with its config: {why}.",
+        "Give exactly the keywords that the runner class takes.",
+        stage=name,
+    )

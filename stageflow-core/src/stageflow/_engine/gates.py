@@ -1,0 +1,85 @@
+"""Whether a stage whose dependencies are done runs, or ends without running, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stageflow.stages import StageKind, StageOutput, StageStatus
+
+if TYPE_CHECKING:
+    from stageflow._engine.plan import Plan
+
+__all__ = ("verdict",)
+
+
+def verdict(
+    plan: Plan, outputs: Sequence[StageOutput | None], index: int
+) -> StageOutput | None:
+    """Return the output with which stage *index* ends unrun, or None if it is to run.
+
+    Args:
+        plan: The plan.
+        outputs: What has ended so far; all dependencies of the stage have.
+        index: The stage.
+    """
+    conditional = plan.calls[index].conditional
+    skip: str | None = None
+    for dependency in plan.dependencies[index]:
+        output = outputs[dependency]
+        assert output is not None
+        name = plan.names[dependency]
+        if output.status is StageStatus.CANCEL:
+            reason = str(output.data.get("cancel_reason") or f"stage {name!r} was cancelled")
+            return StageOutput(
+                StageStatus.CANCEL,
+                {"cancel_reason": reason},
+                metadata={"cancel_scope": "branch", "by_engine": True},
+                duration_ms=0.0,
+            )
+        if output.status is StageStatus.FAIL:
+            return _skipped(f"dependency {name!r} failed: {output.error}", failed=name)
+        if "failed_dependency" in output.metadata:
+            failed = output.metadata["failed_dependency"]
+            return _skipped(f"dependency {name!r} was skipped because {failed!r} failed", failed)
+        if conditional and skip is None:
+            skip = _skip_reason(plan, dependency, output, index)
+    return None if skip is None else _skipped(skip)
+
+
+def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -> str | None:
+    name = plan.names[dependency]
+    if output.status is StageStatus.SKIP:
+        reason = output.data.get("reason")
+        return f"dependency {name!r} was skipped" + (f": {reason}" if reason else "")
+    if output.data.get("skip_reason"):
+        return str(output.data["skip_reason"])
+    if "route" not in output.data:
+        return None
+    call = plan.calls[index]
+    route = output.data["route"]
+    chosen = () if route is None else (route,) if isinstance(route, str) else tuple(route)
+    if call.policy.branch_key is not None:
+        keys, mine = plan.branch_keys[dependency], call.policy.branch_key
+    elif plan.calls[dependency].kind is StageKind.ROUTE:
+        keys, mine = _conditional_followers(plan, dependency), plan.names[index]
+        # A route that names no branch is a router's own business, not a choice of branches.
+        if route is not None and not any(key in keys for key in chosen):
+            return None
+    else:
+        return None
+    return None if mine in chosen else f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}"
+
+
+def _conditional_followers(plan: Plan, router: int) -> frozenset[str]:
+    calls = plan.calls
+    return frozenset(plan.names[f] for f in plan.successors[router] if calls[f].conditional)
+
+
+def _skipped(reason: str, failed: str | None = None) -> StageOutput:
+    return StageOutput(
+        StageStatus.SKIP,
+        {"reason": reason},
+        metadata={} if failed is None else {"failed_dependency": failed},
+        duration_ms=0.0,
+    )

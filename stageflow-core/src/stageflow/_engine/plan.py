@@ -1,0 +1,297 @@
+"""Plan: a validated graph of stages, built once, immutable, safe to run many times at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from stageflow._engine.call import Layer, StageCall, prepare_calls
+from stageflow._engine.validation import (
+    cycle_fault,
+    fault,
+    find_cycle,
+    missing_dependency_fault,
+    raise_faults,
+)
+from stageflow.errors import ContractErrorInfo
+from stageflow.stages import StageKind
+from stageflow.stages.retry import RetryPolicy
+
+__all__ = ("Node", "OnFailure", "Plan", "StagePolicy", "compile_plan")
+
+_MANY = 8
+
+OnFailure = Literal["stop", "continue"]
+
+
+@attrs.frozen(kw_only=True)
+class StagePolicy:
+    """What the engine does around a stage's body.
+
+    Attributes:
+        timeout: Seconds that one attempt may take; None for no limit.
+        retry: When another attempt is made; None for the default, which only a stage that
+            asks for a retry gets.
+        on_failure: What a failure does to the run; None for the plan's choice.
+        priority: Among ready stages, higher goes first when concurrency is limited.
+        branch_key: The value of its router's `route` that selects this conditional stage.
+        version: Version of the stage's meaning, part of the plan's fingerprint.
+    """
+
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    on_failure: OnFailure | None = None
+    priority: int = 0
+    branch_key: str | None = None
+    version: str | None = None
+
+
+DEFAULT_POLICY = StagePolicy()
+
+
+def _ordered_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
+    if not names:
+        return ()
+    if isinstance(names, str):
+        return (names,)
+    return tuple(dict.fromkeys(names))
+
+
+@attrs.frozen(hash=False)
+class Node:
+    """One stage as a door declares it.
+
+    Attributes:
+        name: Unique in its plan.
+        runner: A stage class, an object with `execute`, or a function of the context.
+        kind: What kind of work it does.
+        dependencies: The stages it waits for and may read.
+        conditional: Whether it is skipped when a dependency was skipped or routes past it.
+        config: Keywords for a runner class.
+        policy: What the engine does around its body.
+    """
+
+    name: str
+    runner: Any
+    kind: StageKind = StageKind.TRANSFORM
+    dependencies: tuple[str, ...] = attrs.field(default=(), converter=_ordered_names)
+    conditional: bool = False
+    config: Mapping[str, Any] | None = None
+    policy: StagePolicy = DEFAULT_POLICY
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """Everything about a graph that is the same in all its runs.
+
+    Nodes are numbered in declared order; all tuples below are indexed by that number.
+
+    Attributes:
+        name: The pipeline's name.
+        nodes: What was declared.
+        names: The stages' names.
+        readable: The names of the stages each one may read, in declared order.
+        calls: How each stage is executed.
+        index: Number by stage name.
+        dependencies: Numbers of the stages each one waits for.
+        successors: Numbers of the stages that wait for each one.
+        roots: Numbers of the stages that wait for nobody.
+        on_failure: What a failure does to the run unless the stage says otherwise.
+        max_concurrency: How many stages may run at once; None for no limit.
+        has_conditions: Whether any stage is conditional.
+        branch_keys: For each router with keyed branches, the keys by the router's number.
+    """
+
+    name: str
+    nodes: tuple[Node, ...] = attrs.field(repr=False)
+    names: tuple[str, ...] = attrs.field(repr=False)
+    readable: tuple[Collection[str], ...] = attrs.field(repr=False)
+    calls: tuple[StageCall, ...] = attrs.field(repr=False)
+    index: Mapping[str, int] = attrs.field(repr=False)
+    dependencies: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
+    successors: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
+    roots: tuple[int, ...] = attrs.field(repr=False)
+    on_failure: OnFailure = "stop"
+    max_concurrency: int | None = None
+    has_conditions: bool = False
+    branch_keys: Mapping[int, frozenset[str]] = attrs.field(factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+
+def compile_plan(
+    nodes: Iterable[Node],
+    *,
+    name: str = "pipeline",
+    layers: Sequence[Layer] = (),
+    on_failure: OnFailure = "stop",
+    max_concurrency: int | None = None,
+    known_faults: Sequence[ContractErrorInfo] = (),
+) -> Plan:
+    """Validate *nodes* and return the plan that runs them, in time linear in stages and edges.
+
+    Args:
+        nodes: The stages, in any order.
+        name: The pipeline's name, for messages and events.
+        layers: What wraps every stage, outermost first.
+        on_failure: What a failure does to the run.
+        max_concurrency: How many stages may run at once.
+        known_faults: Faults that the door found before; reported with those found here.
+
+    Raises:
+        PipelineValidationError: If anything is wrong; it lists every fault.
+    """
+    listed = tuple(nodes)
+    faults = list(known_faults)
+    faults += _name_faults(listed)
+    index = {node.name: number for number, node in enumerate(listed)}
+    if len(index) != len(listed):
+        faults += _duplicate_faults(listed)
+    if not listed:
+        faults.append(
+            fault("EMPTY", f"Pipeline {name!r} has no stages.", "Add at least one stage.")
+        )
+    if on_failure not in ("stop", "continue"):
+        faults.append(_choice_fault("on_failure", on_failure, "'stop' or 'continue'"))
+    if max_concurrency is not None and max_concurrency < 1:
+        faults.append(_choice_fault("max_concurrency", max_concurrency, "at least 1, or None"))
+    dependencies = _number_dependencies(listed, index, faults)
+    successors = _successors(dependencies)
+    if not _is_acyclic(dependencies, successors):
+        path = find_cycle({node.name: node.dependencies for node in listed})
+        if path is not None:
+            faults.append(cycle_fault(path))
+    calls = prepare_calls(listed, layers, faults)
+    raise_faults(faults, pipeline=name)
+    return Plan(
+        name,
+        listed,
+        tuple(index),
+        tuple([_readable(node.dependencies) for node in listed]),
+        calls,
+        index,
+        dependencies,
+        successors,
+        tuple([number for number, deps in enumerate(dependencies) if not deps]),
+        on_failure,
+        max_concurrency,
+        any([node.conditional for node in listed]),
+        _branch_keys(listed, dependencies),
+    )
+
+
+def _number_dependencies(
+    nodes: tuple[Node, ...], index: dict[str, int], faults: list[ContractErrorInfo]
+) -> tuple[tuple[int, ...], ...]:
+    numbered = []
+    for node in nodes:
+        if not node.dependencies:
+            numbered.append(())
+            continue
+        try:
+            numbered.append(tuple([index[dependency] for dependency in node.dependencies]))
+        except KeyError:
+            faults += [
+                missing_dependency_fault(node.name, dependency, index)
+                for dependency in node.dependencies
+                if dependency not in index
+            ]
+            numbered.append(tuple([index[d] for d in node.dependencies if d in index]))
+    return tuple(numbered)
+
+
+def _successors(dependencies: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    following: list[list[int] | None] = [None] * len(dependencies)
+    for number, deps in enumerate(dependencies):
+        for dependency in deps:
+            known = following[dependency]
+            if known is None:
+                following[dependency] = [number]
+            else:
+                known.append(number)
+    return tuple([() if found is None else tuple(found) for found in following])
+
+
+def _is_acyclic(
+    dependencies: tuple[tuple[int, ...], ...], successors: tuple[tuple[int, ...], ...]
+) -> bool:
+    # A graph whose edges all point forward in declared order has no circle: the usual case.
+    if all(not deps or max(deps) < number for number, deps in enumerate(dependencies)):
+        return True
+    waiting = [len(deps) for deps in dependencies]
+    ready = [number for number, count in enumerate(waiting) if not count]
+    done = 0
+    while ready:
+        done += 1
+        for follower in successors[ready.pop()]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                ready.append(follower)
+    return done == len(dependencies)
+
+
+def _readable(names: tuple[str, ...]) -> Collection[str]:
+    # Both keep the order; looking a name up in a long tuple would cost edges squared.
+    return names if len(names) < _MANY else dict.fromkeys(names).keys()
+
+
+def _branch_keys(
+    nodes: tuple[Node, ...], dependencies: tuple[tuple[int, ...], ...]
+) -> dict[int, frozenset[str]]:
+    keys: dict[int, set[str]] = {}
+    for node, deps in zip(nodes, dependencies, strict=True):
+        if node.conditional and node.policy.branch_key is not None:
+            for dependency in deps:
+                keys.setdefault(dependency, set()).add(node.policy.branch_key)
+    return {router: frozenset(found) for router, found in keys.items()}
+
+
+def _name_faults(nodes: tuple[Node, ...]) -> list[ContractErrorInfo]:
+    faults = []
+    for node in nodes:
+        name = node.name
+        if type(name) is not str or not name or name.isspace():
+            faults.append(
+                fault(
+                    "NAME",
+                    f"A stage is called {name!r}.",
+                    "A name is a text that is not blank.",
+                    stage=str(name),
+                )
+            )
+        elif name in node.dependencies:
+            faults.append(
+                fault(
+                    "SELF_DEP",
+                    f"Stage {name!r} depends on itself.",
+                    "Remove it from its own dependencies.",
+                    stage=name,
+                )
+            )
+    return faults
+
+
+def _duplicate_faults(nodes: tuple[Node, ...]) -> list[ContractErrorInfo]:
+    seen: set[str] = set()
+    twice = dict.fromkeys(n.name for n in nodes if n.name in seen or seen.add(n.name))  # type: ignore[func-returns-value]
+    return [
+        fault(
+            "DUPLICATE",
+            f"Two stages are called {name!r}.",
+            "Give each stage a name of its own.",
+            stage=name,
+        )
+        for name in twice
+    ]
+
+
+def _choice_fault(parameter: str, value: Any, choices: str) -> ContractErrorInfo:
+    return fault(
+        "PARAMETER",
+        f"{parameter} is {value!r}.",
+        f"It must be {choices}.",
+        parameter=parameter,
+    )

@@ -1,0 +1,719 @@
+"""Run: one execution of a plan; the only owner of everything that changes meanwhile.
+
+Children of one task group, the workers, take ready stages from a queue. Before a worker runs a
+stage while others are ready, it makes sure that one more worker is scheduled: should the stage
+suspend, the event loop starts that one, and it does the same; should it not, the spare finds
+nothing to do and ends. So a chain runs in one task, a wide graph in as many as it needs, and
+nobody has to be told that a stage suspended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from contextvars import Context, copy_context
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import attrs
+import structlog
+from anyio.abc import TaskGroup
+
+from stageflow._engine.announce import Announcer, Listener
+from stageflow._engine.call import Body, Invocation, as_output, execute_attempts
+from stageflow._engine.cleanup import CleanupRegistry
+from stageflow._engine.deadlines import Deadlines
+from stageflow._engine.errors import StageFailedError, UnfinishedStagesError
+from stageflow._engine.gates import verdict
+from stageflow._engine.plan import Plan
+from stageflow._engine.retrying import is_transient
+from stageflow._engine.threads import LoopDoor, call_in_thread
+from stageflow.context import PipelineContext, PipelineTimer, StageContext
+from stageflow.context.cancellation import CancellationToken
+from stageflow.context.inputs import make_stage_inputs, shared_output
+from stageflow.context.stage_context import make_stage_context
+from stageflow.contracts.clock import Clock, SystemClock
+from stageflow.events.delivery import PendingEmit, deliver, event_collector
+from stageflow.events.sinks import NoOpEventSink
+from stageflow.stages import StageOutput, StageResult, StageStatus
+from stageflow.stages.output import timed_output
+from stageflow.stages.retry import RetryPolicy
+
+__all__ = ("Run", "RunOptions", "RunReport", "RunStatus")
+
+RunStatus = Literal["completed", "failed", "cancelled"]
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_SLICE_SECONDS = 0.001
+"""How long stages that never suspend may hold the event loop."""
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """What a run is given besides its plan and its context.
+
+    Attributes:
+        clock: Source of time.
+        random: Source of chance, for jitter.
+        new_id: Source of identities.
+        cleanup_timeout: Seconds for all clean-ups together, and for late event deliveries.
+        config: Configuration provider that stages see as `ctx.config`.
+        resources: Opened resources that stages see as `ctx.resources`.
+        listeners: Are told every lifecycle event.
+        is_retryable: Says of an exception whether another attempt could help.
+    """
+
+    clock: Clock = _SYSTEM_CLOCK
+    random: Random = attrs.field(factory=Random)
+    new_id: Callable[[], UUID] = uuid4
+    cleanup_timeout: float = 10.0
+    config: Any = None
+    resources: Mapping[str, Any] | None = None
+    listeners: tuple[Listener, ...] = ()
+    is_retryable: Callable[[BaseException], bool] = is_transient
+
+
+DEFAULT_OPTIONS = RunOptions()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunReport:
+    """How a run went.
+
+    Attributes:
+        status: How it ended.
+        outputs: Every stage's output, by name, in declared order.
+        stage: The stage that failed first or asked to cancel, if one did.
+        error: What that stage raised, or a `StageFailedError` with its message.
+        reason: Why the run was cancelled.
+        duration_ms: How long it took, clean-ups apart.
+    """
+
+    status: RunStatus
+    outputs: dict[str, StageOutput]
+    stage: str | None
+    error: BaseException | None
+    reason: str | None
+    duration_ms: float
+    _run: Run
+
+    def results(self) -> dict[str, StageResult]:
+        """Return every stage's result with its times, by name, in declared order."""
+        run = self._run
+        return {name: run.result(index) for index, name in enumerate(run.plan.names)}
+
+
+class Run:
+    """One execution of a plan. Made for one use: `await Run(plan, context).execute()`."""
+
+    __slots__ = (
+        "_announcer",
+        "_asked",
+        "_base_context",
+        "_cancelled_type",
+        "_cleanups",
+        "_deadlines",
+        "_deliveries",
+        "_delivering",
+        "_door",
+        "_failure",
+        "_fatal",
+        "_gated",
+        "_interrupted",
+        "_limiter",
+        "_pending",
+        "_ready",
+        "_reason",
+        "_remaining",
+        "_runnable",
+        "_running",
+        "_sink",
+        "_snapshot",
+        "_source",
+        "_stopping",
+        "_tasks",
+        "_timer",
+        "abandoned",
+        "attempts",
+        "began",
+        "context",
+        "ended",
+        "ends",
+        "errors",
+        "options",
+        "outputs",
+        "plan",
+        "starts",
+    )
+
+    def __init__(
+        self, plan: Plan, context: PipelineContext, options: RunOptions = DEFAULT_OPTIONS
+    ) -> None:
+        size = len(plan)
+        self.plan = plan
+        self.context = context
+        self.options = options
+        self.outputs: list[StageOutput | None] = [None] * size
+        self.starts: list[float] = [0.0] * size
+        self.ends: list[float] = [0.0] * size
+        self.attempts: dict[int, int] = {}
+        self.errors: dict[int, BaseException] = {}
+        self.abandoned: set[str] = set()
+        self.began = 0.0
+        self.ended = 0.0
+        self._snapshot = context.snapshot
+        self._timer = PipelineTimer(options.clock)
+        self._sink = None if isinstance(context.event_sink, NoOpEventSink) else context.event_sink
+        self._source = _Outputs(plan.index, self.outputs)
+        self._pending = [len(dependencies) for dependencies in plan.dependencies]
+        self._ready = deque(plan.roots)
+        self._remaining = size
+        self._running = 0
+        self._runnable = 0
+        self._gated = plan.has_conditions
+        self._stopping: RunStatus | None = None
+        self._reason: str | None = None
+        self._failure: int | None = None
+        self._asked: int | None = None
+        self._fatal: BaseException | None = None
+        self._cleanups = CleanupRegistry()
+        self._deadlines: Deadlines | None = None
+        self._deliveries: deque[PendingEmit] = deque()
+        self._delivering = False
+        self._tasks: TaskGroup | None = None
+        self._interrupted = False
+        self._announcer: Announcer | None = None
+        listeners = options.listeners
+        if self._sink is not None:
+            listeners = (self._tell_sink, *listeners)
+        if listeners:
+            self._announcer = Announcer(self, listeners, context)
+
+    # What contexts, layers and the announcer ask of the run.
+
+    @property
+    def clock(self) -> Clock:
+        """The run's source of time."""
+        return self.options.clock
+
+    @property
+    def random(self) -> Random:
+        """The run's source of chance."""
+        return self.options.random
+
+    @property
+    def config(self) -> Any:
+        """The configuration provider."""
+        return self.options.config
+
+    @property
+    def resources(self) -> Mapping[str, Any] | None:
+        """The opened resources."""
+        return self.options.resources
+
+    @property
+    def cancel_token(self) -> CancellationToken:
+        """The run's request to stop."""
+        return self.context.cancel_token
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The run's deadlines."""
+        if self._deadlines is None:
+            assert self._tasks is not None
+            self._deadlines = Deadlines(self.clock, self._tasks)
+        return self._deadlines
+
+    def is_retryable(self, error: BaseException) -> bool:
+        """Say whether another attempt could help against *error*."""
+        return self.options.is_retryable(error)
+
+    def execution_key(self, stage: str) -> str:
+        """Return a text that names this execution of *stage*, the same for all its attempts."""
+        return f"{self.context.pipeline_run_id or id(self)}/{stage}"
+
+    def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
+        """Call *callback* when the run ends, however it ends; safe from any thread."""
+        self._cleanups.register(callback, name=name)
+
+    def collect_delivery(self, delivery: PendingEmit) -> None:
+        """Finish *delivery* before the run ends; safe from any thread."""
+        self._deliveries.append(delivery)
+        self._door.call(self._start_delivering)
+
+    async def call_in_thread(self, body: Callable[..., Any], context: StageContext) -> Any:
+        """Return what *body* gives for *context*, called in a worker thread."""
+        return await call_in_thread(
+            body,
+            context,
+            limiter=anyio.to_thread.current_default_thread_limiter(),
+            door=self._door,
+            on_abandoned=lambda: self._note_abandoned(context.stage_name),
+        )
+
+    def note_attempt(self, index: int, attempt: int) -> None:
+        """Remember that stage *index* is in its *attempt*."""
+        self.attempts[index] = attempt
+
+    def tell_retry_scheduled(
+        self,
+        invocation: Invocation,
+        policy: RetryPolicy,
+        delay_ms: float,
+        output: StageOutput | None,
+        error: BaseException | None,
+    ) -> None:
+        """Tell that a stage will be tried again."""
+        if self._announcer is not None:
+            self._announcer.retry(invocation, policy, _why(output, error), delay_ms)
+
+    def tell_retry_exhausted(
+        self,
+        invocation: Invocation,
+        policy: RetryPolicy,
+        output: StageOutput | None,
+        error: BaseException | None,
+    ) -> None:
+        """Tell that a stage has used all its attempts."""
+        if self._announcer is not None:
+            self._announcer.retry(invocation, policy, _why(output, error), None)
+
+    def time_of(self, instant: float) -> datetime:
+        """Return the time of day, in UTC, at an instant of the run's monotonic clock."""
+        return self._timer.started_at + timedelta(seconds=instant - self.began)
+
+    def result(self, index: int) -> StageResult:
+        """Return how stage *index* ended."""
+        output = self.outputs[index]
+        assert output is not None
+        name = self.plan.names[index]
+        ended = self.time_of(self.ends[index])
+        started = self.time_of(self.starts[index]) if self.starts[index] else ended
+        metadata = {**output.metadata, "attempts": self.attempts.get(index, 1)}
+        if name in self.abandoned:
+            metadata["thread_abandoned"] = True
+        return StageResult(
+            name,
+            output.status,
+            started,
+            ended,
+            output.data,
+            output.error,
+            output.artifacts,
+            output.events,
+            metadata,
+        )
+
+    # The way of a run.
+
+    async def execute(self) -> RunReport:
+        """Run every stage and return how it went; a failed run is reported, not raised.
+
+        Raises:
+            BaseException: What a stage raised that is no `Exception`, such as `SystemExit`,
+                and the cancellation of the caller; the run is wound up before.
+        """
+        self._begin()
+        forget = self.cancel_token.on_cancel(lambda: self._door.call(self._cancel_requested))
+        status: RunStatus = "cancelled"
+        try:
+            if self._stopping is None:
+                async with anyio.create_task_group() as self._tasks:
+                    self._start_delivering()
+                    self._spawn()
+            else:
+                await anyio.lowlevel.checkpoint()
+            status = self._status()
+        except BaseException:
+            self._reason = self._reason or "the caller was cancelled"
+            raise
+        finally:
+            forget()
+            self._tasks = None
+            if self._remaining or self._cleanups.pending_count or self._announcer is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._wind_up(status)
+            else:
+                self.ended = self.clock.monotonic()
+        if self._fatal is not None:
+            raise self._fatal
+        return self._report(status)
+
+    def _begin(self) -> None:
+        self.began = self.clock.monotonic()
+        self._door = LoopDoor()
+        self._cancelled_type = anyio.get_cancelled_exc_class()
+        self._base_context = copy_context()
+        self._base_context.run(event_collector.set, self.collect_delivery)
+        if self._announcer is not None:
+            self._announcer.run_started()
+
+    def _status(self) -> RunStatus:
+        if self._stopping is not None:
+            return self._stopping
+        if self._remaining:
+            names, outputs = self.plan.names, self.outputs
+            raise UnfinishedStagesError(
+                [name for name, output in zip(names, outputs, strict=True) if output is None]
+            )
+        return "completed" if self._failure is None else "failed"
+
+    async def _wind_up(self, status: RunStatus) -> None:
+        """Give every stage its end, run the clean-ups, tell how it went."""
+        self.ended = self.clock.monotonic()
+        for index, output in enumerate(self.outputs):
+            if output is None:
+                self._finish(index, StageOutput.cancel(self._cancel_reason()), self.ended)
+        if self._cleanups.pending_count:
+            await self._cleanups.run_all(timeout=self.options.cleanup_timeout)
+        if self._announcer is not None:
+            self._announcer.run_ended(status, self._end_facts(status))
+        if self._deliveries:
+            with anyio.move_on_after(self.options.cleanup_timeout):
+                while self._deliveries:
+                    await self._deliveries[0]
+                    self._deliveries.popleft()
+        while self._deliveries:
+            self._deliveries.popleft().close()
+
+    def _end_facts(self, status: RunStatus) -> dict[str, Any]:
+        failed = None if self._failure is None else self.outputs[self._failure]
+        return {
+            "error": None if failed is None else failed.error,
+            "failed_stage": None
+            if self._failure is None
+            else self.plan.names[self._failure],
+            "reason": self._reason if status == "cancelled" else None,
+        }
+
+    def _report(self, status: RunStatus) -> RunReport:
+        names, outputs = self.plan.names, self.outputs
+        error: BaseException | None = None
+        stage: str | None = None
+        if self._failure is not None:
+            stage = names[self._failure]
+            error = self.errors.get(self._failure)
+            if error is None:
+                failed = outputs[self._failure]
+                error = StageFailedError(stage, (failed and failed.error) or "Unknown error")
+        elif status == "cancelled" and self._asked is not None:
+            stage = names[self._asked]
+        return RunReport(
+            status=status,
+            outputs=dict(zip(self.plan.index, outputs, strict=True)),  # type: ignore[arg-type]
+            stage=stage,
+            error=error,
+            reason=self._reason if status == "cancelled" else None,
+            duration_ms=(self.ended - self.began) * 1000.0,
+            run=self,
+        )
+
+    # Workers.
+
+    def _spawn(self) -> None:
+        assert self._tasks is not None
+        self._runnable += 1
+        self._tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        self._runnable -= 1
+        plan, ready = self.plan, self._ready
+        names, readable, calls, starts = plan.names, plan.readable, plan.calls, self.starts
+        limit = plan.max_concurrency or sys.maxsize
+        monotonic = self.clock.monotonic
+        announcer = self._announcer
+        snapshot, source, timer, sink = self._snapshot, self._source, self._timer, self._sink
+        ports = self.context.inputs or None
+        base = self._base_context
+        on_asyncio = self._cancelled_type is asyncio.CancelledError
+        task = asyncio.current_task() if on_asyncio else None
+        now = monotonic()
+        slice_end = now + _SLICE_SECONDS
+        while ready and self._running < limit and self._stopping is None:
+            index = ready.popleft()
+            self._running += 1
+            if ready and not self._runnable and self._running < limit:
+                self._spawn()
+            call = calls[index]
+            starts[index] = now
+            if announcer is not None:
+                announcer.stage_started(index)
+            name = names[index]
+            inputs = make_stage_inputs(snapshot, source, ports, readable[index], name)
+            context = make_stage_context(snapshot, inputs, name, timer, sink, self)
+            isolated = base.copy()
+            try:
+                body = call.body
+                if body is None:
+                    assert call.make is not None
+                    body = isolated.run(call.make)
+                coroutine: Coroutine[Any, Any, Any]
+                if call.layered is None:
+                    coroutine = body(context)  # type: ignore[assignment]
+                else:
+                    coroutine = call.layered(Invocation(self, index, call, context, body))  # type: ignore[assignment]
+                try:
+                    awaited = isolated.run(coroutine.send, None)
+                except StopIteration as stop:
+                    value = stop.value
+                else:
+                    value = await self._drive(coroutine, isolated, awaited)
+                    slice_end = monotonic() + _SLICE_SECONDS
+                output = as_output(value, name)
+                if output.status is StageStatus.RETRY:
+                    again = execute_attempts(
+                        Invocation(self, index, call, context, body), output
+                    )
+                    output = await self._drive(again, isolated, isolated.run(again.send, None))
+                    slice_end = monotonic() + _SLICE_SECONDS
+            except self._cancelled_type as error:
+                if self._stopping is not None or _is_cancelled_from_outside():
+                    self._running -= 1
+                    now = monotonic()
+                    self._finish(index, StageOutput.cancel(self._cancel_reason()), now)
+                    raise
+                output = self._spontaneous_cancellation(index, error)
+            except GeneratorExit:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a stage raises is its failure
+                self.errors[index] = error
+                output = StageOutput.fail(error, retryable=None)
+            except BaseException as error:  # noqa: BLE001 - raised again when the run is wound up
+                self._fatal = self.errors[index] = error
+                output = StageOutput.fail(error, retryable=False)
+            if self._interrupted and self._stopping is None and _is_cancelled_from_outside():
+                # The stage went on although its caller was cancelled; nothing else may start.
+                self._stop("cancelled", "the caller was cancelled")
+            if task is not None and task.cancelling() and not _is_cancelled_from_outside():
+                await _absorb_cancellation(task)
+            now = monotonic()
+            self._running -= 1
+            self._finish(index, output, now)
+            if now >= slice_end and ready:
+                self._runnable += 1
+                try:
+                    await anyio.lowlevel.checkpoint()
+                finally:
+                    self._runnable -= 1
+                now = monotonic()
+                slice_end = now + _SLICE_SECONDS
+
+    @types.coroutine
+    def _drive(
+        self, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
+    ) -> Generator[Any, Any, Any]:
+        """Step *coroutine* on in *context*; *awaited* is what it waits for now."""
+        run = context.run
+        while True:
+            error: BaseException | None = None
+            sent = None
+            try:
+                sent = yield awaited
+            except BaseException as raised:  # noqa: BLE001 - handed to the coroutine
+                error = raised
+            # Outside the handler, or the coroutine's own exceptions would get a wrong context.
+            try:
+                if error is None:
+                    awaited = run(coroutine.send, sent)
+                else:
+                    self._interrupted = True
+                    awaited = run(coroutine.throw, error)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                error = None
+
+    def _finish(self, index: int, output: StageOutput, now: float) -> None:
+        """Give stage *index* its one end, and start what waited for it."""
+        call = self.plan.calls[index]
+        begun = self.starts[index]
+        duration = (now - begun) * 1000.0 if begun else 0.0
+        if self.plan.branch_keys:
+            output = self._checked_route(index, output)
+        output = timed_output(output, duration)
+        self.outputs[index] = output
+        self.ends[index] = now
+        self._remaining -= 1
+        if self._announcer is not None:
+            self._announcer.stage_ended(index, output)
+        if self._stopping is None:
+            if output.status is StageStatus.FAIL:
+                self._failed(index, call.policy.on_failure or self.plan.on_failure)
+            elif output.status is StageStatus.CANCEL:
+                self._cancelled(index, output)
+            if self._stopping is None:
+                self._release(index, now)
+        if not self._remaining:
+            self._wind_down()
+
+    def _release(self, index: int, now: float) -> None:
+        pending, successors = self._pending, self.plan.successors
+        for follower in successors[index]:
+            left = pending[follower] - 1
+            pending[follower] = left
+            if not left:
+                if self._gated:
+                    unrun = verdict(self.plan, self.outputs, follower)
+                    if unrun is not None:
+                        # Goes through `_release` again; a chain of them must not recurse.
+                        self._finish_unrun(follower, unrun, now)
+                        continue
+                self._ready.append(follower)
+
+    def _finish_unrun(self, index: int, output: StageOutput, now: float) -> None:
+        waiting = [(index, output)]
+        pending, successors = self._pending, self.plan.successors
+        while waiting:
+            index, output = waiting.pop()
+            self.outputs[index] = output
+            self.ends[index] = now
+            self._remaining -= 1
+            if self._announcer is not None:
+                self._announcer.stage_ended(index, output)
+            for follower in successors[index]:
+                pending[follower] -= 1
+                if not pending[follower]:
+                    unrun = verdict(self.plan, self.outputs, follower)
+                    if unrun is None:
+                        self._ready.append(follower)
+                    else:
+                        waiting.append((follower, unrun))
+
+    def _failed(self, index: int, on_failure: str) -> None:
+        if self._failure is None:
+            self._failure = index
+        if self._fatal is not None or on_failure == "stop":
+            self._stop("failed", f"stage {self.plan.names[index]!r} failed")
+        else:
+            self._gated = True
+
+    def _cancelled(self, index: int, output: StageOutput) -> None:
+        if output.cancel_scope == "branch":
+            self._gated = True
+        else:
+            self._asked = index
+            self._stop("cancelled", str(output.data.get("cancel_reason") or ""))
+
+    def _cancel_requested(self) -> None:
+        if self._stopping is None and self._remaining:
+            self._stop("cancelled", self.cancel_token.reason or "")
+
+    def _stop(self, status: RunStatus, reason: str) -> None:
+        self._stopping = status
+        self._reason = reason
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    def _wind_down(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.stop()
+
+    def _cancel_reason(self) -> str:
+        return self._reason or "the run was cancelled"
+
+    def _checked_route(self, index: int, output: StageOutput) -> StageOutput:
+        keys = self.plan.branch_keys.get(index)
+        if keys is None or output.status is not StageStatus.OK:
+            return output
+        route = output.data.get("route")
+        chosen = () if route is None else (route,) if isinstance(route, str) else tuple(route)
+        unknown = [key for key in chosen if key not in keys]
+        if not unknown:
+            return output
+        name = self.plan.names[index]
+        return StageOutput.fail(
+            f"Router {name!r} chose {', '.join(map(repr, unknown))}, which is no branch of it"
+            f" (branches: {', '.join(sorted(keys))}).",
+            output.data,
+        )
+
+    def _spontaneous_cancellation(self, index: int, error: BaseException) -> StageOutput:
+        self.errors[index] = error
+        return StageOutput.fail(
+            "The stage was cancelled by itself: it raised a cancellation that nobody asked for."
+        )
+
+    def _note_abandoned(self, stage: str) -> None:
+        self.abandoned.add(stage)
+        _log.warning("stage.thread_abandoned", stage=stage)
+        if self._announcer is not None:
+            self._announcer.thread_abandoned(stage)
+
+    def _tell_sink(self, type: str, facts: dict[str, Any]) -> None:
+        assert self._sink is not None
+        deliver(self._sink, type, facts, collector=self.collect_delivery)
+
+    def _start_delivering(self) -> None:
+        # Before and after the workers' time, the run itself finishes what is in the queue.
+        if self._deliveries and not self._delivering and self._tasks is not None:
+            self._delivering = True
+            self._tasks.start_soon(self._deliver)
+
+    async def _deliver(self) -> None:
+        """Finish the emits that sinks left to the run, in order, also while it is stopping."""
+        with anyio.CancelScope(shield=True):
+            while self._deliveries:
+                await self._deliveries.popleft()
+        self._delivering = False
+
+
+class _Outputs(Mapping[str, StageOutput]):
+    """The outputs of one run by stage name, each shared read-only from its first reading on."""
+
+    __slots__ = ("_index", "_outputs", "_shared")
+
+    def __init__(self, index: Mapping[str, int], outputs: list[StageOutput | None]) -> None:
+        self._index = index
+        self._outputs = outputs
+        self._shared: dict[str, StageOutput] = {}
+
+    def __getitem__(self, stage: str) -> StageOutput:
+        found = self._shared.get(stage)
+        if found is None:
+            output = self._outputs[self._index[stage]]
+            if output is None:
+                raise KeyError(stage)
+            found = self._shared[stage] = shared_output(output, stage)
+        return found
+
+    def __contains__(self, stage: object) -> bool:
+        index = self._index.get(stage)  # type: ignore[call-overload]
+        return index is not None and self._outputs[index] is not None
+
+    def __iter__(self) -> Iterator[str]:
+        outputs = self._outputs
+        return (name for name, index in self._index.items() if outputs[index] is not None)
+
+    def __len__(self) -> int:
+        return sum(output is not None for output in self._outputs)
+
+
+def _is_cancelled_from_outside() -> bool:
+    return anyio.current_effective_deadline() == float("-inf")
+
+
+async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
+    """Take back a cancellation that a stage asked for its own task, before it hits the next."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        _log.warning("stage.cancelled_its_own_task")
+    while task.cancelling():
+        task.uncancel()
+
+
+def _why(output: StageOutput | None, error: BaseException | None) -> str | None:
+    if error is not None:
+        return f"{type(error).__name__}: {error}"
+    return None if output is None else output.error

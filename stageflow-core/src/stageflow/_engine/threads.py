@@ -1,0 +1,129 @@
+"""Bodies in worker threads: waited for while somebody waits, given up when nobody does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+__all__ = ("LoopDoor", "call_in_thread")
+
+
+class LoopDoor:
+    """The way into the event loop in which it was made, from any thread."""
+
+    __slots__ = ("_soon", "_thread")
+
+    def __init__(self) -> None:
+        native: Any = anyio.lowlevel.current_token().native_token
+        # asyncio's loop and trio's token name the same thing differently; anyio's own way
+        # waits for the call to be made, and for ever if the loop ends before.
+        self._soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
+        self._thread = threading.get_ident()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call *function* in the loop: now if this is its thread, else soon.
+
+        Does nothing if the loop has ended, since nothing is left there to change.
+        """
+        if threading.get_ident() == self._thread:
+            function()
+            return
+        try:
+            self._soon(function)
+        except RuntimeError:
+            return
+
+
+class _Permit:
+    """A limiter's token, held as long as the thread works, even when it was given up."""
+
+    __slots__ = ("_door", "_limiter", "_lock", "_state")
+
+    def __init__(self, limiter: anyio.CapacityLimiter, door: LoopDoor) -> None:
+        self._limiter = limiter
+        self._door = door
+        self._lock = threading.Lock()
+        self._state = "waiting"
+
+    def begin(self) -> bool:
+        """Say in the thread that it begins; False if nobody wants it any more."""
+        with self._lock:
+            if self._state == "revoked":
+                return False
+            self._state = "working"
+            return True
+
+    def finish(self) -> None:
+        """Say in the thread that it is done."""
+        with self._lock:
+            given_up = self._state == "given up"
+            self._state = "finished"
+        if given_up:
+            self._door.call(self._release)
+
+    def leave(self) -> bool:
+        """Say in the loop that nobody waits any more; True if the thread works on."""
+        with self._lock:
+            working = self._state == "working"
+            if working:
+                self._state = "given up"
+            elif self._state == "waiting":
+                self._state = "revoked"
+        if not working:
+            self._release()
+        return working
+
+    def _release(self) -> None:
+        self._limiter.release_on_behalf_of(self)
+
+
+async def call_in_thread(
+    function: Callable[..., Any],
+    argument: Any,
+    *,
+    limiter: anyio.CapacityLimiter,
+    door: LoopDoor,
+    on_abandoned: Callable[[], object],
+) -> Any:
+    """Return what *function* gives for *argument*, called in a worker thread.
+
+    A cancelled call returns at once. The thread cannot be stopped: its result is thrown away
+    and it keeps its place in the limiter until it ends.
+
+    Args:
+        function: Runs in the thread, in a copy of the caller's context variables.
+        argument: Its only argument.
+        limiter: Bounds how many threads work at once.
+        door: The way back into the event loop.
+        on_abandoned: Called when a thread that works on is given up.
+
+    Raises:
+        Exception: What the function raised.
+    """
+    permit = _Permit(limiter, door)
+    await limiter.acquire_on_behalf_of(permit)
+
+    def work() -> Any:
+        if not permit.begin():
+            return None
+        try:
+            return function(argument)
+        except StopIteration as error:
+            # A future cannot carry it; a coroutine turns it into the same error.
+            raise RuntimeError("stage raised StopIteration") from error
+        finally:
+            permit.finish()
+
+    try:
+        # The limiter's token is held by the permit: giving up the call must not return it.
+        return await anyio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+        )
+    finally:
+        if permit.leave():
+            on_abandoned()

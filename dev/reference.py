@@ -1,0 +1,179 @@
+"""Make the generated pages of the reference from the source.
+
+    python -m dev.reference             write them
+    python -m dev.reference --check     fail if `errors.md` is not what the source says
+
+`docs/reference/errors.md` is committed, since every error points there. The pages of the public
+packages, `docs/reference/api/*.md`, only name what the documentation builder is to fill in; they
+are made anew for each build.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import sys
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from stageflow.errors import StageflowError
+
+ROOT = Path(__file__).parents[1]
+ERRORS_PAGE = ROOT / "docs" / "reference" / "errors.md"
+API_PAGES = ROOT / "docs" / "reference" / "api"
+
+RANGES = {
+    "SF0": "Roots",
+    "SF1": "Definitions",
+    "SF2": "Settings and plugins",
+    "SF3": "Runs",
+    "SF4": "Contracts, stores and sinks",
+    "SF5": "Tools",
+    "SF6": "Helpers",
+    "SF7": "Assets",
+    "SF8": "Function pipelines",
+    "SF9": "Command line",
+}
+ERRORS_INTRODUCTION = """\
+# Errors
+
+<!-- Made by `make docs` from the docstrings of the error classes: change it there. -->
+
+Every error that Stageflow raises on purpose has a code that is never used for another kind.
+Its message says what happened and where, its hint what to do, and its facts are attributes.
+"""
+API_ENTRY = """\
+```{{eval-rst}}
+.. automodule:: {module}
+   :members: {names}
+```
+"""
+SECTION = re.compile(r"^(Args|Attributes|Example|Examples|Note|Raises|Returns):$", re.MULTILINE)
+
+
+def packages() -> list[str]:
+    """Return the import names of all distributions in the workspace."""
+    return sorted({path.name for path in ROOT.glob("stageflow-*/src/*") if path.is_dir()})
+
+
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """Import and return every module of every distribution, parents first."""
+    found = []
+    for name in packages():
+        package = importlib.import_module(name)
+        below = pkgutil.walk_packages(package.__path__, f"{name}.")
+        names = [info.name for info in below if not info.name.endswith("__main__")]
+        found += [package, *map(importlib.import_module, names)]
+    return tuple(found)
+
+
+def is_public(module: str) -> bool:
+    """Tell whether a module's path holds no name with an underscore in front."""
+    return not any(part.startswith("_") for part in module.split("."))
+
+
+def error_classes() -> list[type[StageflowError]]:
+    """Return every error class of the workspace, in the order of the codes."""
+    from stageflow.errors import StageflowError
+
+    ours = {module.__name__ for module in modules()}
+    found: dict[type[StageflowError], None] = {}
+    waiting = [StageflowError]
+    while waiting:
+        cls = waiting.pop()
+        if cls.__module__ in ours:
+            found[cls] = None
+        waiting.extend(cls.__subclasses__())
+    return sorted(found, key=lambda cls: (cls.code, "code" not in vars(cls), cls.__qualname__))
+
+
+def public_path(cls: type) -> str:
+    """Return the shortest path by which users import *cls*; its home if it has no public one."""
+    homes = [
+        module.__name__
+        for module in modules()
+        if is_public(module.__name__) and cls.__name__ in getattr(module, "__all__", ())
+        if inspect.getattr_static(module, cls.__name__, None) is cls
+    ]
+    return f"{min(homes, key=len, default=cls.__module__)}.{cls.__name__}"
+
+
+def errors_page() -> str:
+    """Return the text of the page that explains every error."""
+    chapters: dict[str, list[str]] = defaultdict(list)
+    for cls in error_classes():
+        if "code" in vars(cls):
+            chapters[cls.code[:3]].append(_entry(cls))
+    parts = [ERRORS_INTRODUCTION]
+    for start, entries in sorted(chapters.items()):
+        parts += [f"## {RANGES[start]}\n", *entries]
+    return "\n".join(parts)
+
+
+def _entry(cls: type[StageflowError]) -> str:
+    prose, *sections = SECTION.split(inspect.getdoc(cls) or "")
+    bases = ", ".join(f"`{base.__name__}`" for base in cls.__bases__)
+    lines = [f"### {cls.code}\n", f"`{public_path(cls)}`, a kind of {bases}.\n", prose.strip(), ""]
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        if title == "Attributes":
+            lines += [*_bullets(body), ""]
+    return "\n".join(lines)
+
+
+def _bullets(section: str) -> list[str]:
+    items = inspect.cleandoc(section).splitlines()
+    return [
+        re.sub(r"^(\w+): ", r"- `\1`: ", item) if not item.startswith(" ") else f"  {item.strip()}"
+        for item in items
+    ]
+
+
+def write_api_pages(folder: Path) -> None:
+    """Write one page for each public package or top module, with the public modules below it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rooms: dict[str, list[ModuleType]] = defaultdict(list)
+    for module in modules():
+        name = module.__name__
+        if is_public(name) and hasattr(module, "__all__"):
+            rooms[".".join(name.split(".")[:2])].append(module)
+    for room, members in rooms.items():
+        told: set[tuple[str, int]] = set()
+        page = [f"# {room}\n"]
+        for module in members:
+            exported = {(name, id(getattr(module, name))) for name in module.__all__}
+            new = sorted(name for name, _ in exported - told)
+            told |= exported
+            if not new:
+                continue
+            if module.__name__ != room:
+                page.append(f"## {module.__name__}\n")
+            names = ", ".join(new)
+            page.append(
+                f"```{{eval-rst}}\n.. automodule:: {module.__name__}\n   :members: {names}\n```\n"
+            )
+        (folder / f"{room}.md").write_text("\n".join(page), encoding="utf-8")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or compare the committed one; return an exit status."""
+    page = errors_page()
+    if "--check" in arguments:
+        return int(not ERRORS_PAGE.exists() or ERRORS_PAGE.read_text(encoding="utf-8") != page)
+    ERRORS_PAGE.write_text(page, encoding="utf-8")
+    write_api_pages(API_PAGES)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -74,7 +74,7 @@ class DictContextAdapter:
         }
 
     def try_emit_event(self, type: str, data: Mapping[str, Any] | None = None) -> None:
-        """Write the event to the log at debug level, with the ids and mode that are there; never raises."""
+        """Log the event at debug level, with the ids and mode that are there; never raises."""
         enriched: dict[str, Any] = {}
         for key in ("pipeline_run_id", "request_id", "execution_mode"):
             if self._values.get(key) is not None:
@@ -90,7 +90,9 @@ class DictContextAdapter:
             return None
 
     def __repr__(self) -> str:
-        return f"DictContextAdapter(run={self.pipeline_run_id}, keys={sorted(map(str, self._values))})"
+        return (
+            f"DictContextAdapter(run={self.pipeline_run_id}, keys={sorted(map(str, self._values))})"
+        )
 
 
 def adapt_context(context: Any) -> ExecutionContext:

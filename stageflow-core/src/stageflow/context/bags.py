@@ -179,7 +179,7 @@ def _conflict(
         hint = "Write each output once, or pass allow_overwrite=True for a later attempt."
     else:
         message = (
-            f"Attempt {new} of stage {stage_name!r} cannot replace the output of attempt {existing}."
+            f"Attempt {new} of stage {stage_name!r} cannot replace that of attempt {existing}."
         )
         hint = "Only a later attempt replaces an output: pass its number as attempt=."
     return OutputConflictError(

@@ -37,9 +37,7 @@ class Message:
 
     role: str
     content: str
-    timestamp: datetime | None = attrs.field(
-        default=None, converter=attrs.converters.optional(utc)
-    )
+    timestamp: datetime | None = attrs.field(default=None, converter=attrs.converters.optional(utc))
     metadata: dict[str, Any] = attrs.field(factory=dict, converter=frozen_dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -71,9 +71,7 @@ class ExtensionBundle:
             return _converter().structure(plain(dict(data)), cls)
         except Exception as fault:
             problems = "; ".join(transform_error(fault, path=""))
-            raise SnapshotFormatError(
-                "", f"is no {cls.__name__}: {problems}"
-            ) from fault
+            raise SnapshotFormatError("", f"is no {cls.__name__}: {problems}") from fault
 
 
 @attrs.frozen
@@ -168,7 +166,7 @@ def get_extension_registry() -> ExtensionRegistry:
 
 def set_extension_registry(registry: ExtensionRegistry) -> ExtensionRegistry:
     """Have snapshots consult *registry*; return the one they consulted before."""
-    global _registry  # noqa: PLW0603 - the one replaceable default instance
+    global _registry
     previous, _registry = _registry, registry
     return previous
 
@@ -194,9 +192,7 @@ def write_extensions(extensions: Any) -> dict[str, Any] | None:
     return _tagged(extensions)
 
 
-def read_extensions(
-    data: Any, types: ExtensionTypes | Mapping[str, ExtensionTypes] | None
-) -> Any:
+def read_extensions(data: Any, types: ExtensionTypes | Mapping[str, ExtensionTypes] | None) -> Any:
     """Return the extensions that `write_extensions` wrote.
 
     Args:

@@ -71,8 +71,8 @@ class RunIdentity:
         """
         data = as_mapping(data)
         return cls(
-            *(parse_id(data.get(name), name) for name in ID_FIELDS),
             created_at=parse_time(data.get("created_at"), "created_at") or now(),
+            **{name: parse_id(data.get(name), name) for name in ID_FIELDS},
         )
 
 

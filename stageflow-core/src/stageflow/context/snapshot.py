@@ -9,6 +9,7 @@ from uuid import UUID
 
 import attrs
 
+from stageflow.codec import Codec
 from stageflow.context.conversation import Conversation, Message, RoutingDecision
 from stageflow.context.enrichments import (
     DocumentEnrichment,
@@ -234,6 +235,34 @@ class ContextSnapshot(Generic[E_co]):
             created_at=parse_time(data.get("created_at"), "created_at") or now(),
             metadata=as_mapping(data.get("metadata"), "metadata"),
         )
+
+    def to_json(self, codec: Codec | None = None) -> str:
+        """Return the snapshot as JSON in the codec's format, values of registered types included.
+
+        Args:
+            codec: What encodes it; the default codec unless given.
+
+        Raises:
+            CodecError: If a value cannot be encoded; names its path.
+        """
+        return (codec or Codec.default()).encode(self.to_dict()).decode()
+
+    @classmethod
+    def from_json(
+        cls, text: str | bytes, extension_types: Any = None, *, codec: Codec | None = None
+    ) -> ContextSnapshot[Any]:
+        """Return the snapshot that `to_json` wrote.
+
+        Args:
+            text: What it wrote.
+            extension_types: As for `from_dict`.
+            codec: What decodes it; the default codec unless given.
+
+        Raises:
+            CodecError: If the text cannot be decoded.
+            SnapshotFormatError: If it decodes to something else than a snapshot.
+        """
+        return cls.from_dict((codec or Codec.default()).decode(text), extension_types)
 
 
 def _read_identity(data: Mapping[str, Any]) -> RunIdentity:

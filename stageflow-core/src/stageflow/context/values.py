@@ -1,4 +1,4 @@
-"""What the values around a run share: times, ids, read-only collections, and how each is written."""
+"""What the values around a run share: times, ids, read-only collections, how each is written."""
 
 from __future__ import annotations
 
@@ -94,9 +94,7 @@ def parse_time(value: Any, path: str) -> datetime | None:
     try:
         return utc(datetime.fromisoformat(value))
     except (TypeError, ValueError):
-        raise SnapshotFormatError(
-            path, f"is not a time in ISO format: {_shown(value)}"
-        ) from None
+        raise SnapshotFormatError(path, f"is not a time in ISO format: {_shown(value)}") from None
 
 
 def text_of_id(value: object | None) -> str | None:

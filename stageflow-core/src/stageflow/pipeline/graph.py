@@ -1,0 +1,248 @@
+"""UnifiedStageGraph: a built pipeline, ready to run as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from stageflow._engine.call import Layer
+from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
+from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, Plan, StagePolicy, compile_plan
+from stageflow._engine.run import Run, RunOptions, RunReport
+from stageflow._engine.validation import fault
+from stageflow.context import PipelineContext, StageContext
+from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.pipeline.functions import RunInput, RunInputError, bind_functions
+from stageflow.stages import StageKind, StageOutput
+
+if TYPE_CHECKING:
+    from stageflow.contracts.clock import Clock
+
+__all__ = ("UnifiedStageGraph", "UnifiedStageSpec", "raise_for_report")
+
+
+@attrs.frozen(kw_only=True, hash=False)
+class UnifiedStageSpec:
+    """One stage of a `UnifiedStageGraph`.
+
+    Attributes:
+        name: Unique in its graph.
+        runner: A stage class, an object with `execute`, or a function of the context.
+        kind: What kind of work it does; the runner's own kind unless given.
+        dependencies: The stages it waits for and may read.
+        conditional: Whether it is skipped when a dependency was skipped or routes past it.
+        config: Keywords for a runner class.
+        policy: What the engine does around its body.
+    """
+
+    name: str
+    runner: Any
+    kind: StageKind | str | None = None
+    dependencies: Iterable[str] = ()
+    conditional: bool = False
+    config: Mapping[str, Any] | None = None
+    policy: StagePolicy = DEFAULT_POLICY
+
+    def to_node(self) -> Node:
+        """Return the stage as the engine takes it."""
+        kind = self.kind or getattr(self.runner, "kind", None) or StageKind.TRANSFORM
+        return make_node(
+            self.name,
+            self.runner,
+            kind,
+            self.dependencies,
+            conditional=self.conditional,
+            config=self.config,
+            policy=self.policy,
+        )
+
+
+class UnifiedStageGraph:
+    """A validated graph of stages; immutable, safe to run many times at once.
+
+    Args:
+        specs: The stages.
+        name: The pipeline's name.
+        interceptors: What wraps every stage.
+        on_failure: What a failure does to the run: `stop` cancels what runs, `continue` skips
+            the dependants of the failed stage and runs the others.
+        max_concurrency: How many stages may run at once; None for no limit.
+        cleanup_timeout: Seconds for all clean-ups of a run together.
+        options: What every run is given besides its context.
+        known_faults: Faults found before; reported with all others.
+
+    Raises:
+        PipelineValidationError: If anything is wrong with the definition; it lists every fault.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[UnifiedStageSpec | Node],
+        *,
+        name: str = "pipeline",
+        interceptors: Sequence[Layer] | None = None,
+        on_failure: OnFailure = "stop",
+        max_concurrency: int | None = None,
+        cleanup_timeout: float = 10.0,
+        clock: Clock | None = None,
+        options: RunOptions | None = None,
+        known_faults: Sequence[ContractErrorInfo] = (),
+    ) -> None:
+        faults = list(known_faults)
+        nodes = [spec if isinstance(spec, Node) else spec.to_node() for spec in specs]
+        bound, self._inputs = bind_functions(nodes, faults)
+        layers = sorted(interceptors or (), key=lambda layer: getattr(layer, "priority", 0))
+        self._plan = compile_plan(
+            bound,
+            name=name,
+            layers=layers,
+            on_failure=on_failure,
+            max_concurrency=max_concurrency,
+            known_faults=faults,
+        )
+        self._all_functions = bool(self._inputs) and all(
+            type(node.runner).__name__ == "_BoundFunction" for node in bound
+        )
+        options = options or RunOptions(cleanup_timeout=cleanup_timeout)
+        self._options = options if clock is None else attrs.evolve(options, clock=clock)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._plan.name
+
+    @property
+    def plan(self) -> Plan:
+        """What the engine runs."""
+        return self._plan
+
+    @property
+    def stage_specs(self) -> list[UnifiedStageSpec]:
+        """The stages, in declared order, with their dependencies resolved."""
+        return [
+            UnifiedStageSpec(
+                name=node.name,
+                runner=node.runner,
+                kind=node.kind,
+                dependencies=node.dependencies,
+                conditional=node.conditional,
+                config=node.config,
+                policy=node.policy,
+            )
+            for node in self._plan.nodes
+        ]
+
+    @property
+    def inputs(self) -> Mapping[str, RunInput]:
+        """The run inputs that the function stages take, by name."""
+        return dict(self._inputs)
+
+    @property
+    def options(self) -> RunOptions:
+        """What every run is given besides its context."""
+        return self._options
+
+    async def run(self, ctx: PipelineContext | StageContext) -> dict[str, StageOutput]:
+        """Run every stage and return their outputs by name.
+
+        Args:
+            ctx: Who the run is for, and what it knows.
+
+        Raises:
+            UnifiedStageExecutionError: If a stage failed; it carries every output.
+            UnifiedPipelineCancelled: If the run was cancelled; it carries every output.
+            RunInputError: If an input that a function stage takes is missing or unknown.
+        """
+        report = await self.execute(ctx)
+        raise_for_report(report)
+        return report.outputs
+
+    async def execute(
+        self, ctx: PipelineContext | StageContext, options: RunOptions | None = None
+    ) -> RunReport:
+        """Run every stage and return how it went, whatever the outcome.
+
+        Args:
+            ctx: Who the run is for, and what it knows.
+            options: What this run is given; the graph's unless given.
+
+        Raises:
+            RunInputError: If an input that a function stage takes is missing or unknown.
+        """
+        context = ctx if isinstance(ctx, PipelineContext) else ctx.as_pipeline_context()
+        if self._inputs:
+            self._check_inputs(context.inputs)
+        return await Run(self._plan, context, options or self._options).execute()
+
+    def _check_inputs(self, given: Mapping[str, Any]) -> None:
+        faults = [
+            fault(
+                "INPUT",
+                f"Run input {wanted.name!r} is missing; {_stages(wanted.stages)} it.",
+                f"Give it: inputs={{{wanted.name!r}: …}}, or --input {wanted.name}=…",
+                input=wanted.name,
+            )
+            for wanted in self._inputs.values()
+            if wanted.required and wanted.name not in given
+        ]
+        if self._all_functions:
+            faults += [
+                fault(
+                    "INPUT",
+                    f"Run input {name!r} is taken by no stage.",
+                    did_you_mean(name, self._inputs),
+                    input=name,
+                )
+                for name in given
+                if name not in self._inputs
+            ]
+        if faults:
+            raise RunInputError(
+                f"Pipeline {self.name!r} cannot start: " + " ".join(f.summary for f in faults),
+                faults=faults,
+                hint=" ".join(dict.fromkeys(f.fix_hint or "" for f in faults)),
+            )
+
+
+def raise_for_report(report: RunReport) -> None:
+    """Raise the error of a run that failed or was cancelled; do nothing if it completed.
+
+    Raises:
+        UnifiedStageExecutionError: If a stage failed.
+        UnifiedPipelineCancelled: If the run was cancelled.
+    """
+    if report.status == "failed":
+        assert report.stage is not None
+        assert report.error is not None
+        raise UnifiedStageExecutionError(
+            report.stage, report.error, report.outputs
+        ) from report.error
+    if report.status == "cancelled":
+        raise UnifiedPipelineCancelled(report.stage, report.reason or "", report.outputs)
+
+
+def make_node(
+    name: str,
+    runner: Any,
+    kind: StageKind | str | None,
+    dependencies: Iterable[str] | str | None,
+    *,
+    conditional: bool = False,
+    config: Mapping[str, Any] | None = None,
+    policy: StagePolicy = DEFAULT_POLICY,
+) -> Node:
+    """Return a stage as the engine takes it; a kind that does not exist is refused at build."""
+    if type(kind) is not StageKind:
+        try:
+            kind = StageKind(kind) if kind is not None else StageKind.TRANSFORM
+        except ValueError:
+            pass  # reported with every other fault when the pipeline is built
+    return Node(name, runner, kind, dependencies, conditional, config, policy)  # type: ignore[arg-type]
+
+
+def _stages(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"stage {names[0]!r} takes"
+    return f"stages {', '.join(map(repr, names))} take"

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 
 from stageflow.context.cancellation import CancellationToken
 from stageflow.context.identity import RunIdentity
 from stageflow.context.snapshot import ContextSnapshot
+from stageflow.errors import did_you_mean
 from stageflow.events.current import get_event_sink
 from stageflow.events.delivery import deliver
 from stageflow.stages import StageArtifact
@@ -81,6 +82,38 @@ class PipelineContext:
             self._token.cancel()
 
     @classmethod
+    def for_run(
+        cls,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        input_text: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> PipelineContext:
+        """Return a context for one run, with an identity of its own unless one is given.
+
+        Args:
+            inputs: The run's inputs, which stages read by name.
+            input_text: The text the run is about.
+            metadata: Facts for the snapshot.
+            **fields: Further fields of the context.
+
+        Raises:
+            TypeError: If a field is unknown.
+        """
+        unknown = [name for name in fields if name not in _FIELDS]
+        if unknown:
+            hints = " ".join(did_you_mean(name, _FIELDS) for name in unknown)
+            raise TypeError(f"A run takes no field {', '.join(map(repr, unknown))}. {hints}")
+        fields.setdefault("pipeline_run_id", uuid4())
+        context = cls(inputs=dict(inputs or {}), **fields)
+        if input_text is not None or metadata:
+            context._snapshot = attrs.evolve(
+                context.snapshot, input_text=input_text, metadata=dict(metadata or {})
+            )
+        return context
+
+    @classmethod
     def now(cls) -> datetime:
         """Return the current time in UTC."""
         return datetime.now(UTC)
@@ -103,6 +136,15 @@ class PipelineContext:
     def mark_canceled(self, reason: str = "cancelled") -> None:
         """Ask the run to stop; a run that is under way notices at once."""
         self._token.cancel(reason)
+
+    def identify(self, run_id: UUID | None = None) -> None:
+        """Give the run an identity: *run_id*, or else the one it has, or else a new one."""
+        run_id = run_id or self.pipeline_run_id or uuid4()
+        if run_id != self.pipeline_run_id:
+            self.pipeline_run_id = run_id
+            if self._snapshot is not None:
+                identity = attrs.evolve(self._snapshot.run_id, pipeline_run_id=run_id)
+                self._snapshot = self._snapshot.with_run_id(identity)
 
     @property
     def is_child_run(self) -> bool:
@@ -215,6 +257,13 @@ class PipelineContext:
             "parent_stage_id": self.parent_stage_id,
             "correlation_id": _text(self.correlation_id),
         }
+
+
+_FIELDS = tuple(
+    field.alias
+    for field in attrs.fields(PipelineContext)
+    if field.init and field.alias not in ("inputs", "parent_data")
+)
 
 
 def _text(value: UUID | None) -> str | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
-from uuid import uuid4
 
 import anyio
-import attrs
 
 from stageflow._engine.call import Layer
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, StagePolicy
-from stageflow._engine.validation import PipelineValidationError, fault
-from stageflow.context import ContextSnapshot, PipelineContext, RunIdentity
+from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
+from stageflow.context import PipelineContext
 from stageflow.errors import ContractErrorInfo
 from stageflow.pipeline.functions import FunctionStage
 from stageflow.pipeline.graph import UnifiedStageGraph, UnifiedStageSpec, make_node
@@ -134,8 +132,6 @@ class Pipeline:
                 faults.append(_conflict_fault(node.name, self._name, other._name))
         name = f"{self._name}+{other._name}"
         if faults:
-            from stageflow._engine.validation import raise_faults
-
             raise_faults(faults, pipeline=name)
         return Pipeline(name)._extended(tuple(merged.values()))
 
@@ -195,7 +191,9 @@ class Pipeline:
         if self._built is None:
             self._built = self.build()
         if context is None:
-            context = make_context(inputs=inputs, input_text=input_text, **fields)
+            context = PipelineContext.for_run(
+                inputs=inputs, input_text=input_text, **fields
+            )
         return await self._built.run(context)
 
     def run_sync(
@@ -240,33 +238,6 @@ class Pipeline:
             self._nodes = tuple([node for nodes in reversed(parts) for node in nodes])
             self._before = None
         return self._nodes
-
-
-def make_context(
-    *,
-    inputs: Mapping[str, Any] | None = None,
-    input_text: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    **fields: Any,
-) -> PipelineContext:
-    """Return a context for one run, with an identity of its own unless one is given.
-
-    Raises:
-        TypeError: If a field is unknown.
-    """
-    fields.setdefault("pipeline_run_id", uuid4())
-    context = PipelineContext(inputs=dict(inputs or {}), **fields)
-    if input_text is not None or metadata:
-        ids = {field.name: getattr(context, field.name) for field in attrs.fields(RunIdentity)
-               if hasattr(context, field.name)}
-        context._snapshot = ContextSnapshot(
-            run_id=RunIdentity(**ids),
-            input_text=input_text,
-            topology=context.topology,
-            execution_mode=context.execution_mode,
-            metadata=dict(metadata or {}),
-        )
-    return context
 
 
 def _as_node(item: StageLike) -> Node:

@@ -1,0 +1,371 @@
+"""Runtime: the backends of an application, opened once, and the runs that use them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+import anyio
+import attrs
+
+from stageflow._engine.announce import Listener
+from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
+from stageflow._engine.run import RunOptions, RunReport, RunStatus
+from stageflow.context import PipelineContext
+from stageflow.contracts.clock import Clock
+from stageflow.contracts.event_sink import EventSink
+from stageflow.contracts.logs import get_logger
+from stageflow.contracts.run_store import RunEvent, RunStore, RunStoreCapabilities
+from stageflow.errors import ConfigurationError
+from stageflow.stages import StageOutput, StageResult
+
+__all__ = ("RunOutcome", "Runnable", "Runtime")
+
+_log = get_logger(__name__)
+
+
+class Runnable(Protocol):
+    """A built pipeline, whichever door it came through."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        ...
+
+    @property
+    def options(self) -> RunOptions:
+        """What every run of it is given."""
+        ...
+
+    async def execute(
+        self, ctx: PipelineContext, options: RunOptions | None = None
+    ) -> RunReport:
+        """Run it and report how it went."""
+        ...
+
+
+class Buildable(Protocol):
+    """A declared pipeline, which can be built."""
+
+    def build(self) -> Runnable:
+        """Return what runs it."""
+        ...
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunOutcome:
+    """How a run went.
+
+    Attributes:
+        run_id: The run's identity, under which its record is found.
+        pipeline_name: What was run.
+        status: `completed`, `failed` or `cancelled`.
+        outputs: Every stage's output, by name, in declared order.
+        results: Every stage's result with its times, by name, in declared order.
+        stage: The stage that failed first or asked to cancel, if one did.
+        error: What that stage raised, if it failed.
+        reason: Why the run was cancelled, if it was.
+        duration_ms: How long it took, clean-ups apart.
+    """
+
+    run_id: UUID
+    pipeline_name: str
+    status: RunStatus
+    outputs: Mapping[str, StageOutput] = attrs.field(repr=False)
+    results: Mapping[str, StageResult] = attrs.field(repr=False)
+    stage: str | None
+    error: BaseException | None
+    reason: str | None
+    duration_ms: float
+
+    def raise_for_status(self) -> None:
+        """Raise the error of a run that failed or was cancelled; do nothing if it completed.
+
+        Raises:
+            UnifiedStageExecutionError: If a stage failed.
+            UnifiedPipelineCancelled: If the run was cancelled.
+        """
+        if self.status == "failed":
+            assert self.stage is not None
+            assert self.error is not None
+            raise UnifiedStageExecutionError(self.stage, self.error, self.outputs) from self.error
+        if self.status == "cancelled":
+            raise UnifiedPipelineCancelled(self.stage, self.reason or "", self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as plain data; what stages gave stands in it as it is."""
+        return {
+            "run_id": str(self.run_id),
+            "pipeline_name": self.pipeline_name,
+            "status": self.status,
+            "stage": self.stage,
+            "error": None if self.error is None else str(self.error),
+            "reason": self.reason,
+            "duration_ms": self.duration_ms,
+            "stages": {
+                name: {
+                    "status": result.status.value,
+                    "duration_ms": self.outputs[name].duration_ms,
+                    "attempts": result.metadata["attempts"],
+                    "error": result.error,
+                    "data": result.data,
+                }
+                for name, result in self.results.items()
+            },
+        }
+
+
+class Runtime:
+    """Owns the backends of an application: opens them, runs pipelines with them, closes them.
+
+    Use it as an async context manager. What it is given and knows how to open is opened in
+    the order below and closed in reverse; every close is tried.
+
+    Args:
+        run_store: Keeps a record of each run; None keeps none.
+        event_sink: Where the events of runs go whose context names no sink.
+        config: Configuration provider, seen by stages as `ctx.config`.
+        resources: Resources by name, seen by stages as `ctx.resources`.
+        clock: Source of time.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_store: RunStore | None = None,
+        event_sink: EventSink | None = None,
+        config: Any = None,
+        resources: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._run_store = run_store
+        self._event_sink = event_sink
+        self._config = config
+        self._resources = dict(resources or {})
+        self._clock = clock
+        self._stack: AsyncExitStack | None = None
+
+    @property
+    def run_store(self) -> RunStore | None:
+        """Where runs are recorded."""
+        return self._run_store
+
+    @property
+    def event_sink(self) -> EventSink | None:
+        """Where the events of runs go whose context names no sink."""
+        return self._event_sink
+
+    async def __aenter__(self) -> Self:
+        stack = AsyncExitStack()
+        await stack.__aenter__()
+        try:
+            owned = [self._run_store, self._event_sink, self._config, *self._resources.values()]
+            for item in owned:
+                await _open(item, stack)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await stack.aclose()
+            raise
+        self._stack = stack
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            with anyio.CancelScope(shield=True):
+                await stack.__aexit__(kind, error, trace)
+
+    async def run(
+        self,
+        target: Runnable | Buildable,
+        *,
+        context: PipelineContext | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        input_text: str | None = None,
+        run_id: UUID | None = None,
+        listeners: Sequence[Listener] = (),
+        raise_on_error: bool = True,
+        **fields: Any,
+    ) -> RunOutcome:
+        """Run *target* and return how it went.
+
+        Args:
+            target: A pipeline, declared or built.
+            context: Who the run is for; made from the arguments below unless given.
+            inputs: The run's inputs, which stages read by name.
+            input_text: The text the run is about.
+            run_id: The run's identity; a new one unless given here or in *context*.
+            listeners: Are told each lifecycle event as it happens; must not wait.
+            raise_on_error: Whether a failed run is raised. A cancelled one is returned.
+            **fields: Further fields of the context.
+
+        Raises:
+            PipelineValidationError: If the declaration is wrong.
+            UnifiedStageExecutionError: If a stage failed and *raise_on_error* is true.
+            ConfigurationError: If the runtime is not open.
+        """
+        if self._stack is None:
+            raise ConfigurationError(
+                "This Runtime is not open.",
+                hint="Use it as `async with Runtime(…) as runtime:`.",
+            )
+        graph: Runnable = target.build() if hasattr(target, "build") else target
+        if context is None:
+            if self._event_sink is not None:
+                fields.setdefault("event_sink", self._event_sink)
+            context = PipelineContext.for_run(inputs=inputs, input_text=input_text, **fields)
+        context.identify(run_id)
+        assert context.pipeline_run_id is not None
+        options = self._options(graph, listeners)
+        if self._run_store is None:
+            report = await graph.execute(context, options)
+        else:
+            recorder = _Recorder(self._run_store, context, graph.name)
+            report = await recorder.record(graph, options)
+        outcome = RunOutcome(
+            run_id=context.pipeline_run_id,
+            pipeline_name=graph.name,
+            status=report.status,
+            outputs=report.outputs,
+            results=report.results(),
+            stage=report.stage,
+            error=report.error,
+            reason=report.reason,
+            duration_ms=report.duration_ms,
+        )
+        if raise_on_error and outcome.status == "failed":
+            outcome.raise_for_status()
+        return outcome
+
+    def _options(self, graph: Runnable, listeners: Sequence[Listener]) -> RunOptions:
+        options = attrs.evolve(
+            graph.options,
+            config=self._config,
+            resources=self._resources,
+            listeners=(*graph.options.listeners, *listeners),
+        )
+        return options if self._clock is None else attrs.evolve(options, clock=self._clock)
+
+
+class _Recorder:
+    """Keeps the record of one run: its status, and its events where the store can log them.
+
+    A store that fails does not fail the run; what it missed is said once.
+    """
+
+    def __init__(self, store: RunStore, context: PipelineContext, pipeline: str) -> None:
+        assert context.pipeline_run_id is not None
+        self._store: Any = store
+        self._context = context
+        self._run_id = context.pipeline_run_id
+        self._pipeline = pipeline
+        self._logs_events = RunStoreCapabilities.of(store).event_log
+        self._events: list[RunEvent] = []
+        self._news = anyio.Event()
+        self._ended = False
+        self._lost = 0
+
+    async def record(self, graph: Runnable, options: RunOptions) -> RunReport:
+        """Run *graph* and keep its record meanwhile."""
+        context = self._context
+        await self._store.create_run(
+            self._run_id,
+            service=context.service,
+            topology=context.topology,
+            execution_mode=context.execution_mode,
+            status="running",
+            pipeline_name=self._pipeline,
+        )
+        if self._logs_events:
+            listeners = (*options.listeners, self._note(options.clock))
+            options = attrs.evolve(options, listeners=listeners)
+        report: RunReport | None = None
+        async with anyio.create_task_group() as tasks:
+            if self._logs_events:
+                tasks.start_soon(self._write)
+            try:
+                report = await graph.execute(context, options)
+            finally:
+                self._ended = True
+                self._news.set()
+                with anyio.CancelScope(shield=True):
+                    await self._end(report)
+        assert report is not None
+        return report
+
+    def _note(self, clock: Clock) -> Listener:
+        def note(type: str, data: dict[str, Any]) -> None:
+            self._events.append(RunEvent(type=type, data=data, at=clock.now()))
+            self._news.set()
+
+        return note
+
+    async def _write(self) -> None:
+        # Shielded, so that the last events of a cancelled run are written, too.
+        with anyio.CancelScope(shield=True):
+            while True:
+                await self._news.wait()
+                self._news = anyio.Event()
+                events, self._events = self._events, []
+                if events:
+                    await self._try("append_events", len(events), self._run_id, events)
+                elif self._ended:
+                    return
+                if self._ended:
+                    self._news.set()
+
+    async def _end(self, report: RunReport | None) -> None:
+        status = "cancelled" if report is None else report.status
+        facts: dict[str, Any] = {}
+        if report is not None:
+            facts["duration_ms"] = report.duration_ms
+            if report.error is not None:
+                facts["error"] = str(report.error)
+            if report.stage is not None:
+                facts["stage"] = report.stage
+            if report.reason is not None:
+                facts["reason"] = report.reason
+        await self._try("update_status", 0, self._run_id, status, **facts)
+
+    async def _try(self, method: str, events: int, *args: Any, **kwargs: Any) -> None:
+        try:
+            await getattr(self._store, method)(*args, **kwargs)
+        except Exception as error:
+            self._lost += events
+            _log.exception(
+                "run.record_failed",
+                run_id=str(self._run_id),
+                method=method,
+                events_lost=self._lost,
+                error=str(error),
+            )
+
+
+async def _open(item: Any, stack: AsyncExitStack) -> None:
+    """Open *item* if it can be opened, and see to it that *stack* closes it."""
+    if item is None:
+        return
+    if hasattr(item, "__aenter__"):
+        await stack.enter_async_context(item)
+        return
+    if hasattr(item, "__enter__"):
+        stack.enter_context(item)
+        return
+    close = getattr(item, "aclose", None) or getattr(item, "close", None)
+    if callable(close):
+        stack.push_async_callback(_call, close)
+
+
+async def _call(function: Callable[[], Any]) -> None:
+    value = function()
+    if inspect.isawaitable(value):
+        await value

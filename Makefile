@@ -39,8 +39,10 @@ test: setup ## run the tests, leaving out the slow ones
 test-all: setup ## run the slow tests too
 	$(PYTEST) -m "not bench and not chaos"
 
-check: lint types docs ## everything that must hold before a change lands
+# The tests come before the documentation, which would bring its generated page up to date.
+check: lint types ## everything that must hold before a change lands
 	$(PYTEST) -m "not bench and not chaos"
+	@$(MAKE) --no-print-directory docs
 
 lint: setup ## style, formatting
 	ruff check
@@ -54,6 +56,7 @@ format: setup ## mend what can be mended by itself
 	ruff format
 
 docs: setup ## build the documentation into build/docs; any warning fails
+	$(PY) -m dev.reference
 	$(PY) -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
 
 bench: setup ## measure speed, each fast path beside its simple baseline
@@ -63,7 +66,7 @@ build: setup ## wheels and source archives of all distributions into dist
 	for member in $(MEMBERS); do (cd $$member && hatchling build -d ../dist) || exit 1; done
 
 chaos: setup ## kill, cut off and restart things while runs go on
-	$(PYTEST) -m chaos
+	$(PYTEST) -m chaos || [ $$? -eq 5 ] # 5: there are none
 
 coverage: setup ## run all tests and list the lines none of them reached
 	coverage run -m pytest -q -m "not bench and not chaos" && coverage report

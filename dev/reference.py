@@ -139,30 +139,39 @@ def _bullets(section: str) -> list[str]:
 
 
 def write_api_pages(folder: Path) -> None:
-    """Write one page for each public package or top module, with the public modules below it."""
+    """Write one page for each public room; what several of them export is explained in one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rooms: dict[str, list[ModuleType]] = defaultdict(list)
     for module in modules():
-        name = module.__name__
-        if is_public(name) and hasattr(module, "__all__"):
-            rooms[".".join(name.split(".")[:2])].append(module)
-    for room, members in rooms.items():
-        told: set[tuple[str, int]] = set()
-        page = [f"# {room}\n"]
-        for module in members:
+        if is_public(module.__name__) and hasattr(module, "__all__"):
+            rooms[_room(module.__name__)].append(module)
+    told: set[tuple[str, int]] = set()
+    for room in sorted(rooms, key=lambda name: ("." not in name, name)):
+        page, elsewhere = [f"# {room}\n"], set[str]()
+        for module in rooms[room]:
             exported = {(name, id(getattr(module, name))) for name in module.__all__}
-            new = sorted(name for name, _ in exported - told)
-            told |= exported
-            if not new:
-                continue
-            if module.__name__ != room:
-                page.append(f"## {module.__name__}\n")
-            names = ", ".join(new)
-            page.append(
-                f"```{{eval-rst}}\n.. automodule:: {module.__name__}\n   :members: {names}\n```\n"
-            )
+            strangers = {item for item in exported - told if _lives_elsewhere(module, item[0])}
+            elsewhere |= {name for name, _ in strangers | (exported & told)}
+            if new := exported - told - strangers:
+                told |= new
+                heading = [f"## {module.__name__}\n"] if module.__name__ != room else []
+                names = ", ".join(sorted(name for name, _ in new))
+                page += [*heading, API_ENTRY.format(module=module.__name__, names=names)]
+        if room.count(".") == 0 and elsewhere:
+            names = ", ".join(f"`{name}`" for name in sorted(elsewhere))
+            page.append(f"For convenience, these can be imported from here: {names}.\n")
         (folder / f"{room}.md").write_text("\n".join(page), encoding="utf-8")
+
+
+def _room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def _lives_elsewhere(module: ModuleType, name: str) -> bool:
+    home = getattr(getattr(module, name), "__module__", None) or module.__name__
+    here = _room(module.__name__)
+    return home.startswith("stageflow.") and is_public(home) and _room(home) != here
 
 
 def main(arguments: Sequence[str]) -> int:

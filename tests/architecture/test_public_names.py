@@ -1,4 +1,7 @@
-"""What is public, and that the places that say so agree."""
+"""Public is what `__all__` lists in a module without an underscore on its path.
+
+The reference is made from the same lists (dev/reference.py); ruff keeps them sorted.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ def test_a_public_module_lists_its_names(module: ModuleType):
 
 
 @pytest.mark.parametrize("module", LISTED, ids=name)
-def test_the_list_is_sorted_without_repeats(module: ModuleType):
-    assert list(module.__all__) == sorted(set(module.__all__))
+def test_no_name_is_listed_twice(module: ModuleType):
+    assert len(module.__all__) == len(set(module.__all__))
 
 
 @pytest.mark.parametrize("module", LISTED, ids=name)
@@ -36,18 +39,6 @@ def test_every_listed_name_exists(module: ModuleType):
 def test_no_listed_name_is_private(module: ModuleType):
     private = [name for name in module.__all__ if name.startswith("_")]
     assert set(private) <= {"__version__"}
-
-
-@pytest.mark.parametrize("module", LISTED, ids=name)
-def test_what_a_public_module_defines_is_listed(module: ModuleType):
-    defined = [
-        name
-        for name, value in vars(module).items()
-        if (inspect.isclass(value) or inspect.isfunction(value))
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-    assert sorted(set(defined) - set(module.__all__)) == [], "list it, or begin it with `_`"
 
 
 @pytest.mark.parametrize("module", LISTED, ids=name)

@@ -57,6 +57,9 @@ API_ENTRY = """\
    :members: {names}
 ```
 """
+FAULT_CODE = re.compile(
+    r'(?P<told>(?:^#: ?.*\n)+)^\w+(?:: [\w\[\]]+)? = "(?P<code>SF\d{3})"', re.MULTILINE
+)
 SECTION = re.compile(r"^(Args|Attributes|Example|Examples|Note|Raises|Returns):$", re.MULTILINE)
 
 
@@ -97,6 +100,21 @@ def error_classes() -> list[type[StageflowError]]:
     return sorted(found, key=lambda cls: (cls.code, "code" not in vars(cls), cls.__qualname__))
 
 
+def sources() -> list[str]:
+    """Return the text of every source file of the workspace."""
+    return [
+        path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("stageflow-*/src/**/*.py"))
+    ]
+
+
+def fault_codes() -> dict[str, str]:
+    """Return the codes that faults have but no error class, with what `#:` comments say of them."""
+    found = [match for text in sources() for match in FAULT_CODE.finditer(text)]
+    return {
+        match["code"]: re.sub(r"^#: ?", "", match["told"], flags=re.MULTILINE) for match in found
+    }
+
+
 def public_path(cls: type) -> str:
     """Return the shortest path by which users import *cls*; its home if it has no public one."""
     homes = [
@@ -114,9 +132,11 @@ def errors_page() -> str:
     for cls in error_classes():
         if "code" in vars(cls):
             chapters[cls.code[:3]].append(_entry(cls))
+    for code, told in fault_codes().items():
+        chapters[code[:3]].append(f"### {code}\n\nOne fault of several in an error.\n\n{told}")
     parts = [ERRORS_INTRODUCTION]
     for start, entries in sorted(chapters.items()):
-        parts += [f"## {RANGES[start]}\n", *entries]
+        parts += [f"## {RANGES[start]}\n", *sorted(entries)]
     return "\n".join(parts)
 
 

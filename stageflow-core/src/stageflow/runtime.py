@@ -41,9 +41,7 @@ class Runnable(Protocol):
         """What every run of it is given."""
         ...
 
-    async def execute(
-        self, ctx: PipelineContext, options: RunOptions | None = None
-    ) -> RunReport:
+    async def execute(self, ctx: PipelineContext, options: RunOptions | None = None) -> RunReport:
         """Run it and report how it went."""
         ...
 

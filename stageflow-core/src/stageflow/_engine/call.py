@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from stageflow._engine.run import Run
     from stageflow.context import StageContext
 
-__all__ = ("Body", "Invocation", "Layer", "StageCall", "as_output", "execute_attempts", "prepare_calls")
+__all__ = (
+    "Body",
+    "Invocation",
+    "Layer",
+    "StageCall",
+    "as_output",
+    "execute_attempts",
+    "prepare_calls",
+)
 
 Body = Callable[["StageContext"], Awaitable[Any]]
 Proceed = Callable[[], Awaitable[StageOutput]]
@@ -108,27 +116,37 @@ def prepare_calls(
         layers: What wraps them, outermost first.
         faults: Collects faults.
     """
-    known: dict[tuple[object, ...], StageCall] = {}
+    # Stages that are executed alike share a call. A layer may treat every name differently,
+    # and a config is made for one stage. The nodes keep alive whatever is known by its id.
+    known: dict[tuple[int, int, int, bool], StageCall] = {}
     calls = []
+    before: Node | None = None
+    call: StageCall | None = None
     for node in nodes:
-        # A layer may treat every name differently, and a config is made for one stage.
-        alike = () if layers or node.config else (node.runner, node.kind, node.conditional, node.policy)
-        try:
-            call = known.get(alike) if alike else None
-        except TypeError:  # the runner is not hashable
-            alike, call = (), None
-        if call is None:
-            before = len(faults)
-            call = _prepare(node, layers, faults)
-            if alike and len(faults) == before:
-                known[alike] = call
+        # Most often a stage is like the one before it, which is told without a look-up.
+        if (
+            before is None
+            or node.runner is not before.runner
+            or node.policy is not before.policy
+            or node.kind is not before.kind
+            or node.conditional is not before.conditional
+            or node.config
+            or layers
+        ):
+            alike = (id(node.runner), id(node.kind), id(node.policy), node.conditional)
+            call = None if node.config or layers else known.get(alike)
+            if call is None:
+                sound = len(faults)
+                call = _prepare(node, layers, faults)
+                if len(faults) == sound and not node.config:
+                    known[alike] = call
+            before = None if node.config or len(faults) else node
+        assert call is not None
         calls.append(call)
     return tuple(calls)
 
 
-def _prepare(
-    node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo]
-) -> StageCall:
+def _prepare(node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo]) -> StageCall:
     name, kind, policy = node.name, node.kind, node.policy
     if type(kind) is not StageKind:
         faults.append(_kind_fault(name, kind))
@@ -163,9 +181,7 @@ def as_output(value: Any, stage: str) -> StageOutput:
     raise StageReturnError(stage, type(value).__name__)
 
 
-async def execute_attempts(
-    invocation: Invocation, first: StageOutput | None = None
-) -> StageOutput:
+async def execute_attempts(invocation: Invocation, first: StageOutput | None = None) -> StageOutput:
     """Run the body until it succeeds or its retry policy gives up; never returns `RETRY`.
 
     Args:
@@ -219,9 +235,7 @@ async def _execute_once(invocation: Invocation) -> Any:
     return value
 
 
-def _may_retry(
-    invocation: Invocation, output: StageOutput | None, error: Exception | None
-) -> bool:
+def _may_retry(invocation: Invocation, output: StageOutput | None, error: Exception | None) -> bool:
     policy = invocation.call.policy.retry
     if output is not None:
         if output.status is StageStatus.RETRY:
@@ -238,9 +252,7 @@ def _may_retry(
     return invocation.run.is_retryable(error)
 
 
-def _give_up(
-    output: StageOutput | None, error: Exception | None, note: str
-) -> StageOutput:
+def _give_up(output: StageOutput | None, error: Exception | None, note: str) -> StageOutput:
     if error is not None:
         if note:
             error.add_note(f"The stage was given up{note}.")

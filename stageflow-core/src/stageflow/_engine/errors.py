@@ -52,9 +52,7 @@ class UnifiedPipelineCancelled(RunError):  # noqa: N818 - the established name
 
     code = "SF302"
 
-    def __init__(
-        self, stage: str | None, reason: str, results: Mapping[str, StageOutput]
-    ) -> None:
+    def __init__(self, stage: str | None, reason: str, results: Mapping[str, StageOutput]) -> None:
         who = f"by stage {stage!r}" if stage else "from outside"
         super().__init__(
             f"The run was cancelled {who}: {reason or 'no reason given'}.",

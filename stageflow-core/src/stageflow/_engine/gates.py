@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 __all__ = ("verdict",)
 
 
-def verdict(
-    plan: Plan, outputs: Sequence[StageOutput | None], index: int
-) -> StageOutput | None:
+def verdict(plan: Plan, outputs: Sequence[StageOutput | None], index: int) -> StageOutput | None:
     """Return the output with which stage *index* ends unrun, or None if it is to run.
 
     Args:
@@ -68,7 +66,9 @@ def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -
             return None
     else:
         return None
-    return None if mine in chosen else f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}"
+    return (
+        None if mine in chosen else f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}"
+    )
 
 
 def _conditional_followers(plan: Plan, router: int) -> frozenset[str]:

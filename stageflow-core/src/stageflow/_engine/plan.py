@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from stageflow.stages.retry import RetryPolicy
 
 __all__ = ("Node", "OnFailure", "Plan", "StagePolicy", "compile_plan")
 
-_MANY = 8
+_MANY = 32
 
 OnFailure = Literal["stop", "continue"]
 
@@ -111,7 +112,7 @@ class Plan:
     calls: tuple[StageCall, ...] = attrs.field(repr=False)
     index: Mapping[str, int] = attrs.field(repr=False)
     dependencies: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
-    successors: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
+    successors: tuple[Sequence[int], ...] = attrs.field(repr=False)
     roots: tuple[int, ...] = attrs.field(repr=False)
     on_failure: OnFailure = "stop"
     max_concurrency: int | None = None
@@ -145,11 +146,12 @@ def compile_plan(
         PipelineValidationError: If anything is wrong; it lists every fault.
     """
     listed = tuple(nodes)
-    faults = list(known_faults)
-    faults += _name_faults(listed)
-    index = {node.name: number for number, node in enumerate(listed)}
-    if len(index) != len(listed):
-        faults += _duplicate_faults(listed)
+    names = tuple([node.name for node in listed])
+    needs = [node.dependencies for node in listed]
+    faults = [*known_faults, *_name_faults(names)]
+    index = dict(zip(names, range(len(names)), strict=True))
+    if len(index) != len(names):
+        faults += _duplicate_faults(names)
     if not listed:
         faults.append(
             fault("EMPTY", f"Pipeline {name!r} has no stages.", "Add at least one stage.")
@@ -158,19 +160,20 @@ def compile_plan(
         faults.append(_choice_fault("on_failure", on_failure, "'stop' or 'continue'"))
     if max_concurrency is not None and max_concurrency < 1:
         faults.append(_choice_fault("max_concurrency", max_concurrency, "at least 1, or None"))
-    dependencies = _number_dependencies(listed, index, faults)
-    successors = _successors(dependencies)
-    if not _is_acyclic(dependencies, successors):
-        path = find_cycle({node.name: node.dependencies for node in listed})
-        if path is not None:
-            faults.append(cycle_fault(path))
+    dependencies = _number_dependencies(names, needs, index, faults)
+    successors, forward = _successors(dependencies)
+    # Edges that all point forward make no circle; that is the usual case, and seen on the way.
+    if not forward and not _is_acyclic(dependencies, successors):
+        faults += _circle_faults(names, needs)
     calls = prepare_calls(listed, layers, faults)
     raise_faults(faults, pipeline=name)
+    has_conditions = True in [call.conditional for call in calls]
     return Plan(
         name,
         listed,
-        tuple(index),
-        tuple([_readable(node.dependencies) for node in listed]),
+        names,
+        # Both keep the order; looking a name up in a long tuple would cost edges squared.
+        tuple([found if len(found) < _MANY else dict.fromkeys(found).keys() for found in needs]),
         calls,
         index,
         dependencies,
@@ -178,49 +181,53 @@ def compile_plan(
         tuple([number for number, deps in enumerate(dependencies) if not deps]),
         on_failure,
         max_concurrency,
-        any([node.conditional for node in listed]),
-        _branch_keys(listed, dependencies),
+        has_conditions,
+        _branch_keys(calls, dependencies) if has_conditions else {},
     )
 
 
 def _number_dependencies(
-    nodes: tuple[Node, ...], index: dict[str, int], faults: list[ContractErrorInfo]
+    names: tuple[str, ...],
+    needs: list[tuple[str, ...]],
+    index: dict[str, int],
+    faults: list[ContractErrorInfo],
 ) -> tuple[tuple[int, ...], ...]:
-    numbered = []
-    for node in nodes:
-        if not node.dependencies:
-            numbered.append(())
-            continue
-        try:
-            numbered.append(tuple([index[dependency] for dependency in node.dependencies]))
-        except KeyError:
-            faults += [
-                missing_dependency_fault(node.name, dependency, index)
-                for dependency in node.dependencies
-                if dependency not in index
-            ]
-            numbered.append(tuple([index[d] for d in node.dependencies if d in index]))
-    return tuple(numbered)
+    number_of = index.__getitem__
+    try:
+        return tuple([tuple(map(number_of, needed)) for needed in needs])
+    except KeyError:
+        faults += [
+            missing_dependency_fault(name, dependency, index)
+            for name, needed in zip(names, needs, strict=True)
+            for dependency in needed
+            if dependency not in index
+        ]
+        return tuple([tuple([index[d] for d in needed if d in index]) for needed in needs])
 
 
-def _successors(dependencies: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    following: list[list[int] | None] = [None] * len(dependencies)
-    for number, deps in enumerate(dependencies):
+def _successors(
+    dependencies: tuple[tuple[int, ...], ...],
+) -> tuple[tuple[Sequence[int], ...], bool]:
+    """Return who waits for each stage, and whether every edge points forward as declared."""
+    following: list[Any] = [()] * len(dependencies)
+    forward = True
+    number = 0
+    for deps in dependencies:
         for dependency in deps:
             known = following[dependency]
-            if known is None:
-                following[dependency] = [number]
-            else:
+            if known:
                 known.append(number)
-    return tuple([() if found is None else tuple(found) for found in following])
+            else:
+                following[dependency] = [number]
+            if dependency >= number:
+                forward = False
+        number += 1  # noqa: SIM113 - measurably cheaper than enumerate here
+    return tuple(following), forward
 
 
 def _is_acyclic(
-    dependencies: tuple[tuple[int, ...], ...], successors: tuple[tuple[int, ...], ...]
+    dependencies: tuple[tuple[int, ...], ...], successors: tuple[Sequence[int], ...]
 ) -> bool:
-    # A graph whose edges all point forward in declared order has no circle: the usual case.
-    if all(not deps or max(deps) < number for number, deps in enumerate(dependencies)):
-        return True
     waiting = [len(deps) for deps in dependencies]
     ready = [number for number, count in enumerate(waiting) if not count]
     done = 0
@@ -233,58 +240,64 @@ def _is_acyclic(
     return done == len(dependencies)
 
 
-def _readable(names: tuple[str, ...]) -> Collection[str]:
-    # Both keep the order; looking a name up in a long tuple would cost edges squared.
-    return names if len(names) < _MANY else dict.fromkeys(names).keys()
-
-
 def _branch_keys(
-    nodes: tuple[Node, ...], dependencies: tuple[tuple[int, ...], ...]
+    calls: tuple[StageCall, ...], dependencies: tuple[tuple[int, ...], ...]
 ) -> dict[int, frozenset[str]]:
     keys: dict[int, set[str]] = {}
-    for node, deps in zip(nodes, dependencies, strict=True):
-        if node.conditional and node.policy.branch_key is not None:
+    for call, deps in zip(calls, dependencies, strict=True):
+        if call.conditional and call.policy.branch_key is not None:
             for dependency in deps:
-                keys.setdefault(dependency, set()).add(node.policy.branch_key)
+                keys.setdefault(dependency, set()).add(call.policy.branch_key)
     return {router: frozenset(found) for router, found in keys.items()}
 
 
-def _name_faults(nodes: tuple[Node, ...]) -> list[ContractErrorInfo]:
-    faults = []
-    for node in nodes:
-        name = node.name
-        if type(name) is not str or not name or name.isspace():
-            faults.append(
-                fault(
-                    "NAME",
-                    f"A stage is called {name!r}.",
-                    "A name is a text that is not blank.",
-                    stage=str(name),
-                )
-            )
-        elif name in node.dependencies:
-            faults.append(
-                fault(
-                    "SELF_DEP",
-                    f"Stage {name!r} depends on itself.",
-                    "Remove it from its own dependencies.",
-                    stage=name,
-                )
-            )
-    return faults
+def _name_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
+    try:
+        if all(map(str.strip, names)):
+            return []
+    except TypeError:
+        pass  # one of them is no text; the loop below says which
+    return [
+        fault(
+            "NAME",
+            f"A stage is called {name!r}.",
+            "A name is a text that is not blank.",
+            stage=str(name),
+        )
+        for name in names
+        if not isinstance(name, str) or not name.strip()
+    ]
 
 
-def _duplicate_faults(nodes: tuple[Node, ...]) -> list[ContractErrorInfo]:
-    seen: set[str] = set()
-    twice = dict.fromkeys(n.name for n in nodes if n.name in seen or seen.add(n.name))  # type: ignore[func-returns-value]
+def _circle_faults(names: tuple[str, ...], needs: list[tuple[str, ...]]) -> list[ContractErrorInfo]:
+    selfish = [name for name, needed in zip(names, needs, strict=True) if name in needed]
+    faults = [
+        fault(
+            "SELF_DEP",
+            f"Stage {name!r} depends on itself.",
+            "Remove it from its own dependencies.",
+            stage=name,
+        )
+        for name in selfish
+    ]
+    others = {
+        name: [dependency for dependency in needed if dependency != name]
+        for name, needed in zip(names, needs, strict=True)
+    }
+    path = find_cycle(others)
+    return faults if path is None else [*faults, cycle_fault(path)]
+
+
+def _duplicate_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
     return [
         fault(
             "DUPLICATE",
-            f"Two stages are called {name!r}.",
+            f"{count} stages are called {name!r}.",
             "Give each stage a name of its own.",
             stage=name,
         )
-        for name in twice
+        for name, count in Counter(names).items()
+        if count > 1
     ]
 
 

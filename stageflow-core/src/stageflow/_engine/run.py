@@ -35,7 +35,7 @@ from stageflow._engine.errors import StageFailedError, UnfinishedStagesError
 from stageflow._engine.gates import verdict
 from stageflow._engine.plan import Plan
 from stageflow._engine.retrying import is_transient
-from stageflow._engine.threads import LoopDoor, call_in_thread
+from stageflow._engine.threads import LoopDoor, call_in_thread, runs_on_asyncio
 from stageflow.context import PipelineContext, PipelineTimer, StageContext
 from stageflow.context.cancellation import CancellationToken
 from stageflow.context.inputs import make_stage_inputs, shared_output
@@ -131,7 +131,7 @@ class Run:
         "_fatal",
         "_gated",
         "_interrupted",
-        "_limiter",
+        "_on_asyncio",
         "_pending",
         "_ready",
         "_reason",
@@ -187,7 +187,7 @@ class Run:
         self._failure: int | None = None
         self._asked: int | None = None
         self._fatal: BaseException | None = None
-        self._cleanups = CleanupRegistry()
+        self._cleanups: CleanupRegistry | None = None
         self._deadlines: Deadlines | None = None
         self._deliveries: deque[PendingEmit] = deque()
         self._delivering = False
@@ -245,6 +245,8 @@ class Run:
 
     def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
         """Call *callback* when the run ends, however it ends; safe from any thread."""
+        if self._cleanups is None:
+            self._cleanups = CleanupRegistry()
         self._cleanups.register(callback, name=name)
 
     def collect_delivery(self, delivery: PendingEmit) -> None:
@@ -341,7 +343,7 @@ class Run:
         finally:
             forget()
             self._tasks = None
-            if self._remaining or self._cleanups.pending_count or self._announcer is not None:
+            if self._remaining or self._cleanups is not None or self._announcer is not None:
                 with anyio.CancelScope(shield=True):
                     await self._wind_up(status)
             else:
@@ -353,7 +355,10 @@ class Run:
     def _begin(self) -> None:
         self.began = self.clock.monotonic()
         self._door = LoopDoor()
-        self._cancelled_type = anyio.get_cancelled_exc_class()
+        self._on_asyncio = runs_on_asyncio()
+        self._cancelled_type = (
+            asyncio.CancelledError if self._on_asyncio else anyio.get_cancelled_exc_class()
+        )
         self._base_context = copy_context()
         self._base_context.run(event_collector.set, self.collect_delivery)
         if self._announcer is not None:
@@ -375,7 +380,7 @@ class Run:
         for index, output in enumerate(self.outputs):
             if output is None:
                 self._finish(index, StageOutput.cancel(self._cancel_reason()), self.ended)
-        if self._cleanups.pending_count:
+        if self._cleanups is not None:
             await self._cleanups.run_all(timeout=self.options.cleanup_timeout)
         if self._announcer is not None:
             self._announcer.run_ended(status, self._end_facts(status))
@@ -391,9 +396,7 @@ class Run:
         failed = None if self._failure is None else self.outputs[self._failure]
         return {
             "error": None if failed is None else failed.error,
-            "failed_stage": None
-            if self._failure is None
-            else self.plan.names[self._failure],
+            "failed_stage": None if self._failure is None else self.plan.names[self._failure],
             "reason": self._reason if status == "cancelled" else None,
         }
 
@@ -436,8 +439,7 @@ class Run:
         snapshot, source, timer, sink = self._snapshot, self._source, self._timer, self._sink
         ports = self.context.inputs or None
         base = self._base_context
-        on_asyncio = self._cancelled_type is asyncio.CancelledError
-        task = asyncio.current_task() if on_asyncio else None
+        task = asyncio.current_task() if self._on_asyncio else None
         now = monotonic()
         slice_end = now + _SLICE_SECONDS
         while ready and self._running < limit and self._stopping is None:
@@ -472,9 +474,7 @@ class Run:
                     slice_end = monotonic() + _SLICE_SECONDS
                 output = as_output(value, name)
                 if output.status is StageStatus.RETRY:
-                    again = execute_attempts(
-                        Invocation(self, index, call, context, body), output
-                    )
+                    again = execute_attempts(Invocation(self, index, call, context, body), output)
                     output = await self._drive(again, isolated, isolated.run(again.send, None))
                     slice_end = monotonic() + _SLICE_SECONDS
             except self._cancelled_type as error:

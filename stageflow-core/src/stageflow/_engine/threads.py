@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,15 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-__all__ = ("LoopDoor", "call_in_thread")
+__all__ = ("LoopDoor", "call_in_thread", "runs_on_asyncio")
+
+
+def runs_on_asyncio() -> bool:
+    """Say whether the caller is an asyncio task; cheaper than asking anyio."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
 
 
 class LoopDoor:
@@ -19,7 +28,11 @@ class LoopDoor:
     __slots__ = ("_soon", "_thread")
 
     def __init__(self) -> None:
-        native: Any = anyio.lowlevel.current_token().native_token
+        native: Any = (
+            asyncio.get_running_loop()
+            if runs_on_asyncio()
+            else anyio.lowlevel.current_token().native_token
+        )
         # asyncio's loop and trio's token name the same thing differently; anyio's own way
         # waits for the call to be made, and for ever if the loop ends before.
         self._soon = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon

@@ -42,7 +42,9 @@ class PipelineValidationError(DefinitionError):
     ) -> None:
         all_faults = tuple(faults) or ((error_info,) if error_info else ())
         first = error_info or (all_faults[0] if all_faults else None)
-        super().__init__(message, hint=(first.fix_hint or "") if len(all_faults) == 1 and first else "")
+        super().__init__(
+            message, hint=(first.fix_hint or "") if len(all_faults) == 1 and first else ""
+        )
         self.stages = list(stages)
         self.error_info = first
         self.faults = all_faults
@@ -157,6 +159,4 @@ def raise_faults(faults: Sequence[ContractErrorInfo], *, pipeline: str) -> None:
             message, list(dict.fromkeys(path)), faults[0], faults=faults, cycle_path=path
         )
     stage = faults[0].context.get("stage")
-    raise PipelineValidationError(
-        message, [stage] if stage else [], faults[0], faults=faults
-    )
+    raise PipelineValidationError(message, [stage] if stage else [], faults[0], faults=faults)

@@ -156,7 +156,14 @@ class PipelineContext:
         """What is known when the run begins."""
         if self._snapshot is None:
             self._snapshot = ContextSnapshot(
-                run_id=RunIdentity(**{name: getattr(self, name) for name in _ID_FIELDS}),
+                run_id=RunIdentity(
+                    self.pipeline_run_id,
+                    self.request_id,
+                    self.session_id,
+                    self.user_id,
+                    self.org_id,
+                    self.interaction_id,
+                ),
                 topology=self.topology,
                 execution_mode=self.execution_mode,
             )

@@ -186,7 +186,9 @@ def bind_functions(
     listed = list(nodes)
     if not any(isinstance(node.runner, FunctionStage) for node in listed):
         return listed, {}
-    functions = {node.name: node.runner for node in listed if isinstance(node.runner, FunctionStage)}
+    functions = {
+        node.name: node.runner for node in listed if isinstance(node.runner, FunctionStage)
+    }
     names = {node.name for node in listed}
     inputs: dict[str, RunInput] = {}
     bound = []
@@ -217,15 +219,11 @@ def bind_functions(
 class _BoundFunction:
     """A function stage that knows which of its parameters are stages."""
 
-    def __init__(
-        self, found: FunctionStage, reads: tuple[str, ...], whole: frozenset[str]
-    ) -> None:
+    def __init__(self, found: FunctionStage, reads: tuple[str, ...], whole: frozenset[str]) -> None:
         self._whole = whole
         self._stages = {name: found.parameters[name].default for name in reads}
         self._inputs = {
-            name: found.parameters[name].default
-            for name in found.needs
-            if name not in self._stages
+            name: found.parameters[name].default for name in found.needs if name not in self._stages
         }
         self._takes_context = _CONTEXT in found.parameters
         function = found.function

@@ -191,9 +191,7 @@ class Pipeline:
         if self._built is None:
             self._built = self.build()
         if context is None:
-            context = PipelineContext.for_run(
-                inputs=inputs, input_text=input_text, **fields
-            )
+            context = PipelineContext.for_run(inputs=inputs, input_text=input_text, **fields)
         return await self._built.run(context)
 
     def run_sync(

@@ -24,7 +24,7 @@ class EventSinkError(RunError):
         sink: The sink, as its users know it.
     """
 
-    code = "SF420"
+    code = "SF470"
 
     def __init__(self, message: str, *, sink: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -184,17 +184,19 @@ def _bytes(text: str) -> bytes:
 
 
 def _as_moment(value: datetime | time) -> Any:
-    """Return ISO text, or that with the time zone's key and the fold where text cannot say them."""
-    key = None if value.tzinfo is None else _zone_key(value.tzinfo)
-    if key is None and not value.fold:
+    """Return ISO text, or that with the time zone and the fold where text cannot say them."""
+    zone = None if value.tzinfo is None else _zone(value.tzinfo, value.utcoffset())
+    if zone is None and not value.fold:
         return value.isoformat()
-    local = value if key is None else value.replace(tzinfo=None)
-    return [local.isoformat(), key, value.fold]
+    local = value if zone is None else value.replace(tzinfo=None)
+    return [local.isoformat(), zone, value.fold]
 
 
-def _zone_key(zone: tzinfo) -> str | None:
+def _zone(zone: tzinfo, offset: timedelta | None) -> str | int | None:
+    """Return the key of a time zone, the microseconds of an odd offset, or None for others."""
     if type(zone) is timezone:
-        return None
+        # Python 3.11 writes fractions of a second in an offset, and does not read them.
+        return offset // timedelta(microseconds=1) if offset and offset.microseconds else None
     from zoneinfo import ZoneInfo
 
     return zone.key if isinstance(zone, ZoneInfo) else None
@@ -204,15 +206,20 @@ def _moment(cls: type[datetime | time]) -> Decode:
     def decode(data: Any) -> datetime | time:
         if isinstance(data, str):
             return cls.fromisoformat(data)
-        text, key, fold = data
-        value = cls.fromisoformat(text).replace(fold=fold)
-        if key is None:
-            return value
-        from zoneinfo import ZoneInfo
-
-        return value.replace(tzinfo=ZoneInfo(key))
+        text, zone, fold = data
+        return cls.fromisoformat(text).replace(fold=fold, **_tzinfo(zone))
 
     return decode
+
+
+def _tzinfo(zone: str | int | None) -> dict[str, Any]:
+    if zone is None:
+        return {}
+    if isinstance(zone, int):
+        return {"tzinfo": timezone(timedelta(microseconds=zone))}
+    from zoneinfo import ZoneInfo
+
+    return {"tzinfo": ZoneInfo(zone)}
 
 
 def _as_delta(value: timedelta) -> list[int]:

@@ -24,6 +24,7 @@ DICT_TAG = "dict"
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _PLAIN = _SCALARS | {dict, list}
 _NARROW = 8
+_TOO_MANY = "has more values than fit into the bytes allowed, or contains itself"
 _TEXT = frozenset({str})
 
 
@@ -31,7 +32,10 @@ def is_plain(value: Any, rules: Mapping[type, Rule], max_depth: int, max_values:
     """Say whether JSON itself can tell what *value* is made of, numbers and texts unseen.
 
     Goes level by level and asks for the types of a whole level at once, which costs less
-    than encoding it. False for what is too deep or too large as well.
+    than encoding it. False for what is too deep as well.
+
+    Raises:
+        Faults: If there are more values than fit.
     """
     level = [value]
     kinds = {type(value)} - _SCALARS
@@ -42,7 +46,7 @@ def is_plain(value: Any, rules: Mapping[type, Rule], max_depth: int, max_values:
             return False
         max_values -= len(children)
         if max_values < 0:
-            return False
+            raise Faults(Fault("size", _TOO_MANY))
         kinds = set(map(type, children))
         kinds -= _SCALARS
         if kinds:
@@ -173,7 +177,7 @@ class Writer:
             raise Faults(Fault("depth", f"is nested deeper than {self._max_depth} levels"))
         self._left -= len(values)
         if self._left < 0:
-            raise Faults(Fault("size", "has more values than fit"))
+            raise Faults(Fault("size", _TOO_MANY))
         self._active.add(id(values))
 
 

@@ -13,13 +13,13 @@ import attrs
 from stageflow._engine.errors import StageReturnError, StageTimeoutError
 from stageflow._engine.validation import fault
 from stageflow.errors import ContractErrorInfo, did_you_mean
-from stageflow.stages import StageKind, StageOutput, StageStatus
+from stageflow.stages import StageKind, StageOutput, StageResult, StageStatus
 from stageflow.stages.retry import DEFAULT_RETRY
 
 if TYPE_CHECKING:
     from stageflow._engine.plan import Node, StagePolicy
     from stageflow._engine.run import Run
-    from stageflow.context import StageContext
+    from stageflow.context import PipelineContext, StageContext
 
 __all__ = (
     "Body",
@@ -56,7 +56,7 @@ class Layer(Protocol):
 class Invocation:
     """One execution of one stage in one run, over all its attempts."""
 
-    __slots__ = ("attempt", "body", "call", "context", "index", "run")
+    __slots__ = ("_delay_ms", "attempt", "body", "call", "context", "index", "run")
 
     def __init__(
         self, run: Run, index: int, call: StageCall, context: StageContext, body: Body
@@ -67,6 +67,7 @@ class Invocation:
         self.context = context
         self.body = body
         self.attempt = 1
+        self._delay_ms: float | None = None
 
     @property
     def stage_name(self) -> str:
@@ -78,11 +79,38 @@ class Invocation:
         """Its kind."""
         return self.call.kind
 
-    def next_attempt(self) -> None:
-        """Give the body a fresh context that says it is tried again."""
+    @property
+    def pipeline_context(self) -> PipelineContext:
+        """The context of the whole run."""
+        return self.run.context
+
+    def result(self, output: StageOutput) -> StageResult:
+        """Return *output*, with which the stage would end now, with its times."""
+        return self.run.result_now(self.index, output)
+
+    async def wait_to_retry(
+        self, output: StageOutput | None = None, error: BaseException | None = None
+    ) -> bool:
+        """Wait until the next attempt may begin, or answer False if there is none left.
+
+        Args:
+            output: What the last attempt returned, if it returned.
+            error: What it raised, if it raised.
+        """
+        policy = self.call.policy.retry or DEFAULT_RETRY
+        if self.attempt >= policy.max_attempts:
+            self.run.tell_retry_exhausted(self, policy, output, error)
+            return False
+        delay = policy.delay_ms(self.attempt, self.run.random, self._delay_ms)
+        self._delay_ms = delay
+        self.run.tell_retry_scheduled(self, policy, delay, output, error)
+        # A kept exception would keep every frame of the failed attempt alive while waiting.
+        output = error = None
+        await self.run.clock.sleep(delay / 1000.0)
         self.attempt += 1
         self.context = attrs.evolve(self.context, attempt=self.attempt)
         self.run.note_attempt(self.index, self.attempt)
+        return True
 
 
 @attrs.frozen(eq=False)
@@ -191,31 +219,20 @@ async def execute_attempts(invocation: Invocation, first: StageOutput | None = N
     Raises:
         Exception: What the last attempt raised.
     """
-    call, run = invocation.call, invocation.run
-    policy = call.policy.retry or DEFAULT_RETRY
-    delay: float | None = None
     while True:
         error: Exception | None = None
-        output = first
-        first = None
+        output, first = first, None
         if output is None:
             try:
                 output = as_output(await _execute_once(invocation), invocation.stage_name)
-            except Exception as raised:
+            except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged here
                 error = raised
         if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
             return output
         if not _may_retry(invocation, output, error):
             return _give_up(output, error, "")
-        if invocation.attempt >= policy.max_attempts:
-            run.tell_retry_exhausted(invocation, policy, output, error)
+        if not await invocation.wait_to_retry(output, error):
             return _give_up(output, error, f" (after {invocation.attempt} attempts)")
-        delay = policy.delay_ms(invocation.attempt, run.random, delay)
-        run.tell_retry_scheduled(invocation, policy, delay, output, error)
-        # A kept exception would keep every frame of the failed attempt alive while waiting.
-        output = error = None
-        await run.clock.sleep(delay / 1000.0)
-        invocation.next_attempt()
 
 
 async def _execute_once(invocation: Invocation) -> Any:

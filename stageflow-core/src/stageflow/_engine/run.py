@@ -299,8 +299,15 @@ class Run:
         """Return how stage *index* ended."""
         output = self.outputs[index]
         assert output is not None
+        return self._result(index, output, self.ends[index])
+
+    def result_now(self, index: int, output: StageOutput) -> StageResult:
+        """Return how stage *index* would end if it ended now with *output*."""
+        return self._result(index, output, self.clock.monotonic())
+
+    def _result(self, index: int, output: StageOutput, end: float) -> StageResult:
         name = self.plan.names[index]
-        ended = self.time_of(self.ends[index])
+        ended = self.time_of(end)
         started = self.time_of(self.starts[index]) if self.starts[index] else ended
         metadata = {**output.metadata, "attempts": self.attempts.get(index, 1)}
         if name in self.abandoned:

@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 		echo "making .venv with $$python"; $$python -m venv .venv && break; \
 	done
 	@test -x $(PY) || { echo "Python 3.11 or later is needed: make setup PYTHON=/path/to/python"; exit 1; }
-	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(PY) -m pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)
 	$(UV) pip install --quiet --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@

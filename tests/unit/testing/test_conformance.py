@@ -97,7 +97,7 @@ def test_an_id_given_away_twice_is_refused() -> None:
 
 
 def test_tests_are_found_by_clause() -> None:
-    assert CounterKit.tests() == {
+    assert CounterKit.proofs() == {
         "CNT-1": ["test_cnt1_new_is_zero"],
         "CNT-2": ["test_cnt2_add_adds_again", "test_cnt2_add_adds_one"],
         "CNT-3": ["test_cnt3_reset"],
@@ -136,7 +136,13 @@ async def test_a_call_is_cut_at_each_suspension_and_before_the_first() -> None:
         return "done"
 
     cuts = [cut async for cut in every_cut(call)]
-    assert cuts == [Cut(0, False), Cut(1, False), Cut(2, False), Cut(3, False), Cut(4, True, "done")]
+    assert cuts == [
+        Cut(0, False),
+        Cut(1, False),
+        Cut(2, False),
+        Cut(3, False),
+        Cut(4, True, "done"),
+    ]
     assert ["".join(marks) for marks in log] == ["", "", "a", "ab", "abc"]
 
 

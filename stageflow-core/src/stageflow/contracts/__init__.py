@@ -68,6 +68,7 @@ from stageflow.contracts.run_store import (
     RunStoreError,
     UnknownStatusError,
     as_run_status,
+    check_run_limit,
     check_run_transition,
 )
 from stageflow.contracts.storage import (
@@ -139,6 +140,7 @@ __all__ = (
     "UnknownStatusError",
     "as_run_status",
     "check_config_key",
+    "check_run_limit",
     "check_run_transition",
     "escape_segment",
     "parse_partition_key",

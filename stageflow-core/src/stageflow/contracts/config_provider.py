@@ -49,7 +49,7 @@ class ConfigSourceError(ConfigurationError):
         self.source = source
 
 
-def check_config_key(key: str) -> None:
+def check_config_key(key: object) -> None:
     """Return if *key* is a text that is not empty.
 
     Raises:

@@ -34,6 +34,7 @@ __all__ = (
     "RunStoreError",
     "UnknownStatusError",
     "as_run_status",
+    "check_run_limit",
     "check_run_transition",
 )
 
@@ -223,6 +224,18 @@ def as_run_status(status: str) -> RunStatus:
         raise UnknownStatusError(status) from None
 
 
+def check_run_limit(limit: int) -> None:
+    """Return if *limit* allows a listing to show a run.
+
+    Raises:
+        RunStoreError: It does not.
+    """
+    if limit < 1:
+        raise RunStoreError(
+            f"A list of at most {limit} runs shows none.", hint="Give a limit of at least 1."
+        )
+
+
 def check_run_transition(run_id: UUID, current: RunStatus, new: RunStatus) -> None:
     """Return if the run may go from *current* to *new*.
 
@@ -259,6 +272,7 @@ class RunStore(Protocol):
     RS-13  Updates at once all take effect.
     RS-14  A cancelled call has happened completely or not at all.
     RS-15  After `aclose`, which may be called again, every call raises `StorageClosedError`.
+    RS-26  What the store declares as `capabilities` is what it can do beyond this.
     """
 
     async def create_run(
@@ -316,7 +330,8 @@ class RunListing(Protocol):
     RS-16  [listing] Runs are listed newest first, in the order of their creation.
     RS-17  [listing] A status or a service limits the list to the runs that have it.
     RS-18  [listing] Pages of any size, each asked for before the last run of the one
-      before, show each run once; a run that is not there raises `RunNotFoundError`.
+      before, show each run once; a run that is not there raises `RunNotFoundError`, a
+      limit that shows nothing `RunStoreError`.
     """
 
     async def list_runs(

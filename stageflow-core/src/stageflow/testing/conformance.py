@@ -19,7 +19,15 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, ClassVar
 
@@ -35,6 +43,8 @@ __all__ = (
     "clauses_of",
     "every_cut",
     "failed_clauses",
+    "raising",
+    "same_value",
 )
 
 _CLAUSE = re.compile(r"^(?P<id>[A-Z]{2,4}-\d+) {2}(?:\[(?P<capability>\w+)\] )?(?P<text>.*)$")
@@ -121,7 +131,7 @@ class ConformanceKit:
             pytest.skip(f"{type(self).__name__} has nothing to close")
 
     @classmethod
-    def tests(cls) -> dict[str, list[str]]:
+    def proofs(cls) -> dict[str, list[str]]:
         """Return the names of the tests by the id of the clause that they prove."""
         found: dict[str, list[str]] = {}
         for name in dir(cls):
@@ -144,7 +154,7 @@ async def failed_clauses(
         make: Gives a fresh implementation for each test.
     """
     failures: dict[str, BaseException] = {}
-    for clause_id, names in kit.tests().items():
+    for clause_id, names in kit.proofs().items():
         for name in names:
             try:
                 outcome = getattr(kit(), name)(make())
@@ -172,34 +182,39 @@ class Cut:
     value: Any = None
 
 
-async def every_cut(call: Callable[[int], Awaitable[object]]) -> AsyncIterator[Cut]:
+def every_cut(call: Callable[[int], Awaitable[object]]) -> AsyncIterator[Cut]:
     """Make *call* again and again, cancelled once at each of its points of suspension.
 
     Args:
         call: Given the step, makes the call anew. The loop's body checks what it left behind.
 
-    Yields:
-        One `Cut` per point; the last one is of a call that ended before its cancellation.
-
-    Raises:
-        AssertionError: The call goes on and on once it is cancelled.
+    Returns:
+        One `Cut` per point, to be had by `async for`; the last one is of a call that ended
+        before its cancellation. A call that goes on and on in spite of it raises
+        `AssertionError`.
     """
-    for step in count():
-        reached, completed, value = False, False, None
+    return _Cuts(call)
+
+
+class _Cuts(AsyncIterator[Cut]):
+    # Not an async generator: a failing test leaves its loop, and nobody would close it.
+    def __init__(self, call: Callable[[int], Awaitable[object]]) -> None:
+        self._call = call
+        self._step = 0
+        self._has_ended = False
+
+    async def __anext__(self) -> Cut:
+        if self._has_ended:
+            raise StopAsyncIteration
+        step, completed, value = self._step, False, None
+        self._step += 1
         with anyio.CancelScope() as scope:
-
-            def cancel(scope: anyio.CancelScope = scope) -> None:
-                nonlocal reached
-                reached = True
-                scope.cancel()
-
             if step == 0:
-                cancel()
-            value = await _suspending(call(step), step, cancel)
+                scope.cancel()
+            value = await _suspending(self._call(step), step, scope.cancel)
             completed = True
-        yield Cut(step, completed, value)
-        if not reached:
-            return
+        self._has_ended = not scope.cancel_called
+        return Cut(step, completed, value)
 
 
 @types.coroutine
@@ -236,6 +251,29 @@ def _sender(inner: Generator[Any, Any, Any], value: object) -> Callable[[], Any]
 
 def _thrower(inner: Generator[Any, Any, Any], raised: BaseException) -> Callable[[], Any]:
     return lambda: inner.throw(raised)
+
+
+def same_value(left: object, right: object) -> bool:
+    """Return whether two values are equal and of the same types throughout."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same_value(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same_value, left, right))
+    return left == right
+
+
+@contextmanager
+def raising(error: type[BaseException], what: str) -> Iterator[None]:
+    """Fail unless the block raises *error*, naming *what* should have raised it."""
+    try:
+        yield
+    except error:
+        return
+    except Exception as exc:
+        raise AssertionError(f"{what} must raise {error.__name__}, not {exc!r}") from exc
+    raise AssertionError(f"{what} must raise {error.__name__}")
 
 
 async def all_at_once(calls: Iterable[Callable[[], Awaitable[Any]]]) -> list[Any]:

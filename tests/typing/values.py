@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 from stageflow.errors import ContractErrorInfo, StageflowError
-from stageflow.stages import StageKind, StageOutput, StageResult, StageStatus
+from stageflow.stages import StageArtifact, StageKind, StageOutput, StageResult, StageStatus
 
 
 def outputs_are_made_by_class_methods() -> None:
     output = assert_type(StageOutput.ok({"a": 1}, b=2), StageOutput)
     assert_type(output.status, StageStatus)
     assert_type(output.data, dict[str, Any])
+    assert_type(StageOutput(StageStatus.OK, {}, (StageArtifact("file", {}),)), StageOutput)
     assert_type(StageOutput.skip("nothing to do"), StageOutput)
     assert_type(StageOutput.cancel("enough", scope="branch"), StageOutput)
     assert_type(StageOutput.fail("broken", retryable=True), StageOutput)

@@ -18,6 +18,9 @@ __all__ = ("DictContextAdapter", "NoExecutionContextError", "adapt_context")
 
 _log = get_logger(__name__)
 
+_IN_EVENTS = ("pipeline_run_id", "request_id", "execution_mode")
+_MEMBERS = (*_IN_EVENTS, "to_dict", "try_emit_event")
+
 
 class NoExecutionContextError(RunError, TypeError):
     """Something was given as a context that has not what a context must have.
@@ -75,12 +78,15 @@ class DictContextAdapter:
 
     def try_emit_event(self, type: str, data: Mapping[str, Any] | None = None) -> None:
         """Log the event at debug level, with the ids and mode that are there; never raises."""
-        enriched: dict[str, Any] = {}
-        for key in ("pipeline_run_id", "request_id", "execution_mode"):
-            if self._values.get(key) is not None:
-                enriched[key] = str(self._values[key])
-        enriched.update(data or {})
-        _log.debug("context.event", event_type=type, event_data=enriched)
+        try:
+            _log.debug("context.event", event_type=type, event_data=self._enriched(data))
+        except Exception as error:  # noqa: BLE001 - emitting an event never raises
+            _log.debug("context.event_lost", problem=error.__class__.__name__)
+
+    def _enriched(self, data: Mapping[str, Any] | None) -> dict[str, Any]:
+        values = self._values
+        known = {key: str(values[key]) for key in _IN_EVENTS if values.get(key) is not None}
+        return {**known, **(data or {})}
 
     def _id(self, key: str) -> UUID | None:
         # Older callers put any text here; it still shows in events, but it is no UUID.
@@ -109,6 +115,3 @@ def adapt_context(context: Any) -> ExecutionContext:
     if all(hasattr(context, name) for name in _MEMBERS):
         return cast("ExecutionContext", context)
     raise NoExecutionContextError(type(context).__name__)
-
-
-_MEMBERS = ("pipeline_run_id", "request_id", "execution_mode", "to_dict", "try_emit_event")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
 import attrs
@@ -37,7 +37,15 @@ from stageflow.context.values import (
 
 __all__ = ("ContextSnapshot",)
 
-E_co = TypeVar("E_co", bound=ExtensionBundle | Mapping[str, Any], covariant=True)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    # Without a default, each snapshot without extensions would need an annotation.
+    E_co = TypeVarWithDefault(
+        "E_co", bound=ExtensionBundle | Mapping[str, Any], covariant=True, default=Any
+    )
+else:
+    E_co = TypeVar("E_co", covariant=True)
 NewE = TypeVar("NewE", bound=ExtensionBundle | Mapping[str, Any])
 BundleE = TypeVar("BundleE", bound=ExtensionBundle)
 
@@ -45,8 +53,8 @@ _CONVERSATION_KEYS = ("messages", "routing_decision")
 _ENRICHMENT_KEYS = ("profile", "memory", "documents", "web_results")
 
 
-def _frozen_extensions(value: Any) -> Any:
-    return frozen_dict(value) if isinstance(value, Mapping) else value
+def _frozen_extensions(value: NewE | None) -> NewE | None:
+    return cast("NewE", frozen_dict(value)) if isinstance(value, Mapping) else value
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stageflow.errors import RunError
+from stageflow.errors import RunError, StageflowError
 from stageflow.stages import StageOutput
 
 __all__ = (
@@ -31,11 +31,12 @@ class UnifiedStageExecutionError(RunError):
     def __init__(
         self, stage: str, original: BaseException, results: Mapping[str, StageOutput]
     ) -> None:
-        text = str(original) or type(original).__name__
-        super().__init__(
-            f"Stage {stage!r} failed: {text}",
-            hint="The error's `original` is the cause; its `results` hold every output.",
-        )
+        hint = "The error's `original` is the cause; its `results` hold every output."
+        if isinstance(original, StageflowError):
+            text, hint = f"[{original.code}] {original.message}", original.hint or hint
+        else:
+            text = f"{type(original).__name__}: {original}".removesuffix(": ")
+        super().__init__(f"Stage {stage!r} failed: {text}", hint=hint)
         self.stage = stage
         self.original = original
         self.results = dict(results)

@@ -57,6 +57,7 @@ _SLICE_SECONDS = 0.001
 """How long stages that never suspend may hold the event loop."""
 
 _SYSTEM_CLOCK = SystemClock()
+_WORKER = "stageflow worker"
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +88,7 @@ class RunOptions:
 DEFAULT_OPTIONS = RunOptions()
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(eq=False)  # not frozen: it is made once per run, and by the engine alone
 class RunReport:
     """How a run went.
 
@@ -420,13 +421,13 @@ class Run:
         elif status == "cancelled" and self._asked is not None:
             stage = names[self._asked]
         return RunReport(
-            status=status,
-            outputs=dict(zip(self.plan.index, outputs, strict=True)),  # type: ignore[arg-type]
-            stage=stage,
-            error=error,
-            reason=self._reason if status == "cancelled" else None,
-            duration_ms=(self.ended - self.began) * 1000.0,
-            run=self,
+            status,
+            dict(zip(self.plan.names, outputs, strict=True)),  # type: ignore[arg-type]
+            stage,
+            error,
+            self._reason if status == "cancelled" else None,
+            (self.ended - self.began) * 1000.0,
+            self,
         )
 
     # Workers.
@@ -434,7 +435,7 @@ class Run:
     def _spawn(self) -> None:
         assert self._tasks is not None
         self._runnable += 1
-        self._tasks.start_soon(self._work)
+        self._tasks.start_soon(self._work, name=_WORKER)
 
     async def _work(self) -> None:
         self._runnable -= 1

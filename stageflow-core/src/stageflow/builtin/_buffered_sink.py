@@ -101,6 +101,11 @@ class BufferedSink(ABC, Generic[T]):
         if self._strict and (error := self._writer.error) is not None:
             raise self._error(f"cannot write: {_told(error)}.", _LOOK) from error
 
+    @property
+    def closed(self) -> bool:
+        """Whether the sink takes no more events."""
+        return self._writer.closed
+
     async def flush(self) -> None:
         """Return when every event taken so far has been written or has failed; a checkpoint."""
         await anyio.to_thread.run_sync(self._writer.flush)

@@ -35,11 +35,11 @@ class NormalizedError:
 class ErrorNormalizer(Protocol):
     """Tells what exceptions mean, and which of them are worth another attempt.
 
-    EN-1  `normalize` answers for every exception and never raises.
+    EN-1  `normalize` answers every exception with a `NormalizedError` and never raises.
     EN-2  An exception that the normalizer does not know is not retryable.
-    EN-3  The answer depends on the exception alone: asked twice, it is the same.
-    EN-4  An exception of a subclass is taken as its nearest known class.
-    EN-5  `details` is JSON-able and holds no secret that the message does not hold.
+    EN-3  The answer depends on the exception alone: asked again, it is the same.
+    EN-4  An exception of a subclass means what its nearest known class means.
+    EN-5  `details` is JSON-able, and nothing is told that the exception does not tell itself.
     EN-6  Cancellation is never retryable.
     """
 

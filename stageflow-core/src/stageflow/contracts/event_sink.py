@@ -38,12 +38,10 @@ class EventSinkCapabilities:
     Attributes:
         keeps_events: Whether accepted events can be looked at afterwards.
         any_thread: Whether `try_emit` may be called from any thread.
-        closes: Whether the sink is an async context manager.
     """
 
     keeps_events: bool = True
     any_thread: bool = True
-    closes: bool = True
 
 
 @runtime_checkable
@@ -51,21 +49,21 @@ class EventSink(Protocol):
     """Takes the events of runs, to keep them, to pass them on, or to drop them.
 
     A plain class with these two methods is a sink. Subclassing this one is a choice that
-    saves writing `try_emit`. A sink that must be opened and closed is also an async context
+    saves writing `try_emit`. A sink that must be closed has `aclose` and is an async context
     manager; the Runtime that it is given to enters it before the first event and leaves it
     after the last.
 
-    ES-1  An event accepted by `emit` or `try_emit` arrives once, with its type and its data.
-    ES-2  Events of one caller arrive in the order in which they were accepted.
-    ES-3  `try_emit` never raises, whatever the type and the data are.
-    ES-4  `try_emit` never waits. It gives back None or True for an accepted event, False for
-          a dropped one, or an awaitable which, awaited, finishes the emit.
+    ES-1  [keeps_events] An accepted event arrives once, with its type and its data.
+    ES-2  [keeps_events] Events of one caller arrive in the order in which they were accepted.
+    ES-3  `try_emit` never raises, whatever the data are.
+    ES-4  `try_emit` gives back None or True for an accepted event, False for a dropped one, or
+      an awaitable that finishes the emit.
     ES-5  `data` may be None, and neither method changes what it is given.
     ES-6  A cancelled `emit` has accepted its event wholly or not at all; the sink stays usable.
-    ES-7  `emit` and `try_emit` may be called from several tasks at once, `try_emit` also from
-          several threads if the sink's capabilities say so.
-    ES-8  Leaving the sink's context delivers what was accepted.
-    ES-9  Leaving twice is harmless, and `try_emit` after that still does not raise.
+    ES-7  [keeps_events] Several tasks may emit at once; no event is lost or mixed with another.
+    ES-8  [any_thread] Several threads may call `try_emit` at once.
+    ES-9  [keeps_events] Closing delivers what was accepted.
+    ES-10  Closing twice is harmless, and `try_emit` after that still does not raise.
     """
 
     @abstractmethod

@@ -120,6 +120,7 @@ class IOManager(Protocol):
     IO-13  Calls at once leave one of the values stored, whole; who loads meanwhile sees one.
     IO-14  A cancelled call has happened completely or not at all.
     IO-15  After `aclose`, which may be called again, every call raises `StorageClosedError`.
+    IO-17  What the manager declares as `capabilities` is what it can do beyond this.
     """
 
     async def load(self, asset_name: str, partition: Partition, **opts: Any) -> Any:

@@ -110,6 +110,7 @@ class Resource(Protocol):
     RES-3  Teardown closes what setup opened, and only that.
     RES-4  Teardown may be repeated.
     RES-5  A cancelled setup leaves nothing open; a cancelled teardown has closed all.
+    RES-9  What it declares as `capabilities` is what it can do beyond this.
     """
 
     def setup(self, config: Mapping[str, Any]) -> Awaitable[Any] | Any:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
+import attrs
+
 from stageflow.contracts.contract import Contract
 
-__all__ = ("CONTRACT", "TelemetryEmitter", "TelemetryEvent")
+__all__ = (
+    "CONTRACT",
+    "TelemetryEmitter",
+    "TelemetryEmitterCapabilities",
+    "TelemetryEvent",
+)
 
 CONTRACT: Final = Contract("telemetry_emitter", "1.0")
 
@@ -17,21 +24,32 @@ TelemetryEvent = tuple[str, ...]
 T = TypeVar("T")
 
 
+@attrs.frozen(kw_only=True)
+class TelemetryEmitterCapabilities:
+    """What emitters may differ in; an author states it in the emitter's conformance test.
+
+    Attributes:
+        keeps_measurements: Whether what was passed on can be looked at afterwards.
+    """
+
+    keeps_measurements: bool = True
+
+
 @runtime_checkable
 class TelemetryEmitter(Protocol):
     """Passes measurements on to a telemetry system.
 
-    TE-1  `execute` passes the event on under its name with `stageflow` put before it, unless
-          the name begins with it already, with measurements and metadata as they were given.
-    TE-2  `execute` never raises and never waits; a telemetry system that fails stops nobody.
+    TE-1  [keeps_measurements] `execute` passes the event on with `stageflow` put before its
+      name, unless it begins so already, and with the measurements and metadata given.
+    TE-2  `execute` never raises, whatever the measurements and the metadata are.
     TE-3  `span` calls the function once and gives back what it returns; an awaitable result
-          is awaited first.
-    TE-4  A span is `event + ("start",)` before the call and `event + ("stop",)` after it; the
-          measurements of the second have `duration`, in seconds.
-    TE-5  If the function raises, `event + ("exception",)` takes the place of the stop, its
-          metadata tell `kind` and `reason`, and the exception goes on unchanged. Cancellation
-          is such an exception.
-    TE-6  Both methods may be called from several tasks at once.
+      is awaited first.
+    TE-4  [keeps_measurements] A span is `event + ("start",)` before the call and
+      `event + ("stop",)` after it; the measurements of the stop have `duration`, in seconds.
+    TE-5  An exception of the function goes on unchanged; cancellation is one.
+    TE-6  [keeps_measurements] After an exception, `event + ("exception",)` takes the place of
+      the stop; it has a `duration`, and its metadata tell `kind` and `reason`.
+    TE-7  [keeps_measurements] Several spans may be open at once; each has its own metadata.
     """
 
     def execute(

@@ -216,6 +216,13 @@ class BackpressureAwareEventSink:
             self._end(session)
             _log.warning("event_sink.stuck", downstream=repr(self._downstream))
 
+    async def aclose(self) -> None:
+        """Stop, and leave the downstream sink's context if it was entered; again is no error."""
+        try:
+            await self.stop()
+        finally:
+            await self._contexts.aclose()
+
     async def __aenter__(self) -> Self:
         if isinstance(self._downstream, AbstractAsyncContextManager):
             await self._contexts.enter_async_context(self._downstream)
@@ -228,10 +235,7 @@ class BackpressureAwareEventSink:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self.stop()
-        finally:
-            await self._contexts.aclose()
+        await self.aclose()
 
     def __repr__(self) -> str:
         state = "running" if self.is_running else "stopped"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from stageflow.errors import StageflowError
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
 
@@ -213,6 +214,7 @@ def _merged(data: Mapping[str, Any] | None, further: dict[str, Any]) -> dict[str
 
 def _as_text(error: str | BaseException) -> str:
     if isinstance(error, BaseException):
-        text = str(error)
+        # The code and the hint of one of our own errors stay with the exception.
+        text = error.message if isinstance(error, StageflowError) else str(error)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return str(error)

@@ -1,4 +1,5 @@
 """Partition keys: every kind of partition has one, no two share one, and it leads back."""
+# ruff: noqa: DTZ001 - a partition may be a naive time
 
 from __future__ import annotations
 
@@ -111,21 +112,25 @@ def test_two_partitions_share_a_key_only_if_they_are_the_same(left: object, righ
 def test_any_text_is_a_key_of_one_partition_or_refused(text: str) -> None:
     try:
         partition = parse_partition_key(text)
-    except PartitionKeyError as error:
-        assert error.key == text
-    else:
-        assert partition_key(partition) == text
+    except PartitionKeyError:
+        return
+    assert partition_key(partition) == text
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "s", "q_1", "i_x", "i_01", "i_1_0", "d_2025-13-01", "d_20250131", "x(", "x(s_a", "x(s_a,)"]
-    + ["x(s_a))", "m(s_a)", "m(b=i_1,a=i_2)", "m(a=i_1,a=i_1)", "s_~2f", "s_~41", "s_~FF", "s_a/b"]
-    + ["n_2025-01-31T06~3A00~3A00Z", "t_2025-01-31T06~3A00~3A00", "x(" * 200 + ")" * 200, "--"],
+    [
+        *("", "s", "q_1", "--", "i_x", "i_01", "i_1_0", "d_2025-13-01", "d_20250131"),
+        *("x(", "x(s_a", "x(s_a,)", "x(s_a))", "x(" * 200 + ")" * 200),
+        *("m(s_a)", "m(b=i_1,a=i_2)", "m(a=i_1,a=i_1)"),
+        *("s_~2f", "s_~41", "s_~FF", "s_a/b"),
+        *("n_2025-01-31T06~3A00~3A00Z", "t_2025-01-31T06~3A00~3A00"),
+    ],
 )
 def test_what_is_nearly_a_key_is_refused(text: str) -> None:
-    with pytest.raises(PartitionKeyError):
+    with pytest.raises(PartitionKeyError) as caught:
         parse_partition_key(text)
+    assert caught.value.key == text
 
 
 def test_equal_values_have_equal_keys() -> None:

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.testing.clock import TestClock
 

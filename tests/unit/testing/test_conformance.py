@@ -165,13 +165,14 @@ async def test_work_in_a_thread_is_cut_where_it_waits() -> None:
 
 async def test_errors_and_clean_ups_of_a_cut_call_are_its_own() -> None:
     cleaned: list[int] = []
+    contexts: list[BaseException | None] = []
 
     async def call(step: int) -> None:
         try:
             await anyio.lowlevel.checkpoint()
-            raise KeyError(step)
+            {}[step]
         except KeyError as exc:
-            assert exc.__context__ is None
+            contexts.append(exc.__context__)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.lowlevel.checkpoint()
@@ -180,6 +181,7 @@ async def test_errors_and_clean_ups_of_a_cut_call_are_its_own() -> None:
     cuts = [cut async for cut in every_cut(call)]
     assert [cut.completed for cut in cuts] == [False, False, True, True]
     assert cleaned == [0, 1, 2, 3]
+    assert contexts == [None, None]
 
 
 async def test_a_call_that_will_not_be_cancelled_is_told_so() -> None:

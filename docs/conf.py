@@ -42,7 +42,7 @@ napoleon_use_ivar = True
 # A name of ours that leads nowhere is a mistake. Other projects' names cannot be looked up
 # without their inventories, and those are on the network.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!stageflow\.).*"), ("py:.*", r".*\._\w+")]
+nitpick_ignore_regex = [("py:.*", r"(?!stageflow\.).*"), ("py:.*", r".*\._\w+(\..*)?")]
 
 CLAUSE = re.compile(r"^([A-Z]{2,3}-\d+)  ", re.MULTILINE)
 CODE = re.compile(r"^(?!\w+:$)(\S.*)\n\n(?=    \S)", re.MULTILINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import inspect
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -13,17 +12,16 @@ from dev.reference import modules
 from support.pages import FLAGS, pages, run_page
 from support.workspace import ROOT
 
-SHOWING = [module for module in modules() if ">>>" in inspect.getsource(module)]
-
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_runs_as_it_stands(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run_page(page, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("module", SHOWING, ids=lambda module: module.__name__)
-def test_docstrings_run_as_they_stand(module: ModuleType):
-    assert doctest.testmod(module, optionflags=FLAGS).failed == 0
+def test_docstrings_run_as_they_stand():
+    showing = [module for module in modules() if ">>>" in inspect.getsource(module)]
+    results = {m.__name__: doctest.testmod(m, optionflags=FLAGS).failed for m in showing}
+    assert not any(results.values()), results
 
 
 def run_text(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch):

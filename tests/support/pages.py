@@ -52,7 +52,7 @@ def run_page(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
     story = ModuleType("story")
-    monkeypatch.setattr(sys, "modules", {**sys.modules, story.__name__: story})
+    monkeypatch.setitem(sys.modules, story.__name__, story)
     python = PythonCodeBlockParser(doctest_optionflags=FLAGS)
     python.codeblock_parser = CodeBlockParser("python", _python)
     parsers = (
@@ -63,9 +63,19 @@ def run_page(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     document = Document.parse(str(path), *parsers)
     document.namespace = vars(story)
-    for example in document.examples():
-        with suppress(SkipTest):  # the page says why; the rest of it runs all the same
-            example.evaluate()
+    try:
+        for example in document.examples():
+            with suppress(SkipTest):  # the page says why; the rest of it runs all the same
+                example.evaluate()
+    finally:
+        _forget_modules(folder)
+
+
+def _forget_modules(folder: Path) -> None:
+    """Leave no module of this page's files behind; another page may have files of those names."""
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
 
 
 def _python(example: Example) -> str | None:

@@ -9,69 +9,167 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stageflow.context import (
         AudioPorts as AudioPorts,
+    )
+    from stageflow.context import (
         ContextSnapshot as ContextSnapshot,
+    )
+    from stageflow.context import (
         Conversation as Conversation,
+    )
+    from stageflow.context import (
         CorePorts as CorePorts,
+    )
+    from stageflow.context import (
         CorrelationIds as CorrelationIds,
+    )
+    from stageflow.context import (
         DocumentEnrichment as DocumentEnrichment,
+    )
+    from stageflow.context import (
         Enrichments as Enrichments,
+    )
+    from stageflow.context import (
         ExtensionBundle as ExtensionBundle,
+    )
+    from stageflow.context import (
         LLMPorts as LLMPorts,
+    )
+    from stageflow.context import (
         MemoryEnrichment as MemoryEnrichment,
+    )
+    from stageflow.context import (
         Message as Message,
+    )
+    from stageflow.context import (
         MissingInputError as MissingInputError,
+    )
+    from stageflow.context import (
         PipelineContext as PipelineContext,
+    )
+    from stageflow.context import (
         PipelineTimer as PipelineTimer,
+    )
+    from stageflow.context import (
         ProfileEnrichment as ProfileEnrichment,
+    )
+    from stageflow.context import (
         RoutingDecision as RoutingDecision,
+    )
+    from stageflow.context import (
         RunIdentity as RunIdentity,
+    )
+    from stageflow.context import (
         StageContext as StageContext,
+    )
+    from stageflow.context import (
         StageInputs as StageInputs,
+    )
+    from stageflow.context import (
         UndeclaredDependencyError as UndeclaredDependencyError,
+    )
+    from stageflow.context import (
         create_stage_context as create_stage_context,
+    )
+    from stageflow.context import (
         create_stage_inputs as create_stage_inputs,
     )
     from stageflow.errors import (
         ConfigurationError as ConfigurationError,
+    )
+    from stageflow.errors import (
         ContractErrorInfo as ContractErrorInfo,
+    )
+    from stageflow.errors import (
         DefinitionError as DefinitionError,
+    )
+    from stageflow.errors import (
         RunError as RunError,
+    )
+    from stageflow.errors import (
         StageflowError as StageflowError,
     )
     from stageflow.pipeline import (
         CancellationToken as CancellationToken,
+    )
+    from stageflow.pipeline import (
         CleanupRegistry as CleanupRegistry,
+    )
+    from stageflow.pipeline import (
         CycleDetectedError as CycleDetectedError,
+    )
+    from stageflow.pipeline import (
         FunctionStage as FunctionStage,
+    )
+    from stageflow.pipeline import (
         Pipeline as Pipeline,
+    )
+    from stageflow.pipeline import (
         PipelineValidationError as PipelineValidationError,
+    )
+    from stageflow.pipeline import (
         RunInputError as RunInputError,
+    )
+    from stageflow.pipeline import (
         StageTimeoutError as StageTimeoutError,
+    )
+    from stageflow.pipeline import (
         UnifiedPipelineCancelled as UnifiedPipelineCancelled,
+    )
+    from stageflow.pipeline import (
         UnifiedStageExecutionError as UnifiedStageExecutionError,
+    )
+    from stageflow.pipeline import (
         UnifiedStageGraph as UnifiedStageGraph,
+    )
+    from stageflow.pipeline import (
         UnifiedStageSpec as UnifiedStageSpec,
+    )
+    from stageflow.pipeline import (
         stage as stage,
     )
     from stageflow.protocols import (
         ConfigProvider as ConfigProvider,
+    )
+    from stageflow.protocols import (
         EventSink as EventSink,
+    )
+    from stageflow.protocols import (
         RunStore as RunStore,
     )
     from stageflow.runtime import (
         RunOutcome as RunOutcome,
+    )
+    from stageflow.runtime import (
         Runtime as Runtime,
     )
     from stageflow.stages import (
         BackoffStrategy as BackoffStrategy,
+    )
+    from stageflow.stages import (
         JitterStrategy as JitterStrategy,
+    )
+    from stageflow.stages import (
         RetryPolicy as RetryPolicy,
+    )
+    from stageflow.stages import (
         Stage as Stage,
+    )
+    from stageflow.stages import (
         StageArtifact as StageArtifact,
+    )
+    from stageflow.stages import (
         StageEvent as StageEvent,
+    )
+    from stageflow.stages import (
         StageKind as StageKind,
+    )
+    from stageflow.stages import (
         StageOutput as StageOutput,
+    )
+    from stageflow.stages import (
         StageResult as StageResult,
+    )
+    from stageflow.stages import (
         StageStatus as StageStatus,
     )
 

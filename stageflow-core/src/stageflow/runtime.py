@@ -337,7 +337,7 @@ class _Recorder:
     async def _try(self, method: str, events: int, *args: Any, **kwargs: Any) -> None:
         try:
             await getattr(self._store, method)(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - keeping a record never fails a run
             self._lost += events
             _log.exception(
                 "run.record_failed",

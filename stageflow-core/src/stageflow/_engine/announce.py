@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from stageflow.contracts.logs import get_logger
 from stageflow.stages import StageOutput, StageStatus
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ __all__ = ("Announcer", "Listener")
 Listener = Callable[[str, dict[str, Any]], object]
 """Is told the type and the facts of each event; must not wait. The facts are its own."""
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 _STAGE_EVENTS = {
     StageStatus.OK: "stage.completed",
@@ -46,7 +45,7 @@ class Announcer:
         for listener in self._listeners:
             try:
                 listener(type, {**base, **facts})
-            except Exception:
+            except Exception:  # noqa: BLE001 - a listener is told, it does not decide
                 # Watching a run must not change how it goes.
                 _log.exception("listener.failed", event_type=type, listener=repr(listener))
 

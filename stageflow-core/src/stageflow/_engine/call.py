@@ -225,7 +225,7 @@ async def execute_attempts(invocation: Invocation, first: StageOutput | None = N
         if output is None:
             try:
                 output = as_output(await _execute_once(invocation), invocation.stage_name)
-            except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged here
+            except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged
                 error = raised
         if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
             return output
@@ -308,32 +308,33 @@ def _resolve(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
 
 
 def _class_body(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
-    runner, config = node.runner, node.config or {}
-    if not inspect.isclass(runner):
+    runner: Any = node.runner
+    config = node.config or {}
+    if not isinstance(runner, type):
         faults.append(_config_fault(node.name, "its runner is not a class, so nobody reads them"))
         return None, None
     if not callable(getattr(runner, "execute", None)):
         faults.append(_runner_fault(node.name, runner))
         return None, None
-    if config or runner.__init__ is not object.__init__:
+    if config or "__init__" in {key for cls in runner.__mro__[:-1] for key in vars(cls)}:
         try:
             inspect.signature(runner).bind(**config)
         except (TypeError, ValueError) as error:
             faults.append(_config_fault(node.name, f"{runner.__name__}() says: {error}"))
             return None, None
-    is_async = inspect.iscoroutinefunction(runner.execute)
+    is_async = inspect.iscoroutinefunction(getattr(runner, "execute", None))
 
     def make() -> Body:
-        execute = runner(**config).execute
-        return execute if is_async else _as_body(execute)  # type: ignore[no-any-return]
+        instance: Any = runner(**config)
+        execute: Body = instance.execute
+        return execute if is_async else _as_body(execute)
 
     return None, make
 
 
 def _as_body(execute: Callable[..., Any]) -> Body:
-    if inspect.iscoroutinefunction(execute) or inspect.iscoroutinefunction(
-        getattr(execute, "__call__", None)
-    ):
+    called = type(execute).__call__
+    if inspect.iscoroutinefunction(execute) or inspect.iscoroutinefunction(called):
         return execute
     if getattr(execute, "__name__", "") == "<lambda>":
         return partial(_call_in_loop, execute)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
-import structlog
+
+from stageflow.contracts.logs import get_logger
 
 __all__ = ("CleanupRegistry",)
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 _LEAST_SECONDS = 0.01
 
 
@@ -78,7 +79,7 @@ class CleanupRegistry:
                     value = callback()
                     if inspect.isawaitable(value):
                         await value
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the others still run
                 failed.append((label, error))
                 _log.warning("cleanup.failed", cleanup=label, error=repr(error))
             else:

@@ -11,9 +11,9 @@ __all__ = (
     "StageFailedError",
     "StageReturnError",
     "StageTimeoutError",
+    "UnfinishedStagesError",
     "UnifiedPipelineCancelled",
     "UnifiedStageExecutionError",
-    "UnfinishedStagesError",
 )
 
 
@@ -42,7 +42,7 @@ class UnifiedStageExecutionError(RunError):
         self.results = dict(results)
 
 
-class UnifiedPipelineCancelled(RunError):  # noqa: N818 - the established name
+class UnifiedPipelineCancelled(RunError):
     """The run ended early because a stage or somebody outside asked for it.
 
     Attributes:

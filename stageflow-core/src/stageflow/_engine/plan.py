@@ -251,7 +251,7 @@ def _branch_keys(
     return {router: frozenset(found) for router, found in keys.items()}
 
 
-def _name_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
+def _name_faults(names: tuple[Any, ...]) -> list[ContractErrorInfo]:
     try:
         if all(map(str.strip, names)):
             return []

@@ -24,11 +24,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import attrs
-import structlog
 from anyio.abc import TaskGroup
 
 from stageflow._engine.announce import Announcer, Listener
-from stageflow._engine.call import Body, Invocation, as_output, execute_attempts
+from stageflow._engine.call import Invocation, as_output, execute_attempts
 from stageflow._engine.cleanup import CleanupRegistry
 from stageflow._engine.deadlines import Deadlines
 from stageflow._engine.errors import StageFailedError, UnfinishedStagesError
@@ -41,6 +40,7 @@ from stageflow.context.cancellation import CancellationToken
 from stageflow.context.inputs import make_stage_inputs, shared_output
 from stageflow.context.stage_context import make_stage_context
 from stageflow.contracts.clock import Clock, SystemClock
+from stageflow.contracts.logs import get_logger
 from stageflow.events.delivery import PendingEmit, deliver, event_collector
 from stageflow.events.sinks import NoOpEventSink
 from stageflow.stages import StageOutput, StageResult, StageStatus
@@ -51,7 +51,7 @@ __all__ = ("Run", "RunOptions", "RunReport", "RunStatus")
 
 RunStatus = Literal["completed", "failed", "cancelled"]
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 _SLICE_SECONDS = 0.001
 """How long stages that never suspend may hold the event loop."""
@@ -395,8 +395,8 @@ class Run:
         if self._deliveries:
             with anyio.move_on_after(self.options.cleanup_timeout):
                 while self._deliveries:
-                    await self._deliveries[0]
-                    self._deliveries.popleft()
+                    delivery = self._deliveries.popleft()
+                    await delivery
         while self._deliveries:
             self._deliveries.popleft().close()
 
@@ -437,7 +437,7 @@ class Run:
         self._runnable += 1
         self._tasks.start_soon(self._work, name=_WORKER)
 
-    async def _work(self) -> None:
+    async def _work(self) -> None:  # noqa: C901, PLR0912, PLR0915 - a flat loop: each call costs
         self._runnable -= 1
         plan, ready = self.plan, self._ready
         names, readable, calls, starts = plan.names, plan.readable, plan.calls, self.starts
@@ -483,10 +483,10 @@ class Run:
                 output = as_output(value, name)
                 if output.status is StageStatus.RETRY:
                     again = execute_attempts(Invocation(self, index, call, context, body), output)
-                    output = await self._drive(again, isolated, isolated.run(again.send, None))
+                    output = await self._drive_from_start(again, isolated)
                     slice_end = monotonic() + _SLICE_SECONDS
             except self._cancelled_type as error:
-                if self._stopping is not None or _is_cancelled_from_outside():
+                if self._is_stopping() or _is_cancelled_from_outside():
                     self._running -= 1
                     now = monotonic()
                     self._finish(index, StageOutput.cancel(self._cancel_reason()), now)
@@ -497,10 +497,10 @@ class Run:
             except Exception as error:  # noqa: BLE001 - whatever a stage raises is its failure
                 self.errors[index] = error
                 output = StageOutput.fail(error, retryable=None)
-            except BaseException as error:  # noqa: BLE001 - raised again when the run is wound up
+            except BaseException as error:  # noqa: BLE001 - raised again after winding up
                 self._fatal = self.errors[index] = error
                 output = StageOutput.fail(error, retryable=False)
-            if self._interrupted and self._stopping is None and _is_cancelled_from_outside():
+            if self._interrupted and not self._is_stopping() and _is_cancelled_from_outside():
                 # The stage went on although its caller was cancelled; nothing else may start.
                 self._stop("cancelled", "the caller was cancelled")
             if task is not None and task.cancelling() and not _is_cancelled_from_outside():
@@ -517,6 +517,13 @@ class Run:
                 now = monotonic()
                 slice_end = now + _SLICE_SECONDS
 
+    async def _drive_from_start(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
+        try:
+            awaited = context.run(coroutine.send, None)
+        except StopIteration as stop:
+            return stop.value
+        return await self._drive(coroutine, context, awaited)
+
     @types.coroutine
     def _drive(
         self, coroutine: Coroutine[Any, Any, Any], context: Context, awaited: Any
@@ -528,7 +535,7 @@ class Run:
             sent = None
             try:
                 sent = yield awaited
-            except BaseException as raised:  # noqa: BLE001 - handed to the coroutine
+            except BaseException as raised:  # noqa: BLE001 - handed on to the coroutine
                 error = raised
             # Outside the handler, or the coroutine's own exceptions would get a wrong context.
             try:
@@ -627,6 +634,10 @@ class Run:
         if self._deadlines is not None:
             self._deadlines.stop()
 
+    def _is_stopping(self) -> bool:
+        # A method, since other tasks change the answer while a worker waits.
+        return self._stopping is not None
+
     def _cancel_reason(self) -> str:
         return self._reason or "the run was cancelled"
 
@@ -672,7 +683,8 @@ class Run:
         """Finish the emits that sinks left to the run, in order, also while it is stopping."""
         with anyio.CancelScope(shield=True):
             while self._deliveries:
-                await self._deliveries.popleft()
+                delivery = self._deliveries.popleft()
+                await delivery
         self._delivering = False
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import structlog
+from stageflow.contracts.logs import get_logger
 
 __all__ = ("CancellationToken",)
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class CancellationToken:
@@ -71,5 +71,5 @@ class CancellationToken:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:
+    except Exception:  # noqa: BLE001 - the others must be told, too
         _log.exception("cancel.callback_failed", callback=repr(callback))

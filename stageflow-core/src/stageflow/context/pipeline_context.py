@@ -267,7 +267,7 @@ class PipelineContext:
 
 
 _FIELDS = tuple(
-    field.alias
+    field.alias or field.name
     for field in attrs.fields(PipelineContext)
     if field.init and field.alias not in ("inputs", "parent_data")
 )

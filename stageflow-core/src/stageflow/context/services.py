@@ -40,6 +40,10 @@ class RunServices(Protocol):
         """Take over an event delivery that must be awaited before the run ends."""
         ...
 
+    async def call_in_thread(self, body: Callable[..., Any], context: Any) -> Any:
+        """Return what *body* gives for *context*, called in a worker thread."""
+        ...
+
     def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
         """Call *callback* when the run ends, however it ends."""
         ...

@@ -121,7 +121,7 @@ class StageContext(_Open):
         """
         if self._run is None:
             raise RunError(
-                f"Stage {self.stage_name!r} registers a clean-up, but its context belongs to no run.",
+                f"Stage {self.stage_name!r} registers a clean-up, but belongs to no run.",
                 hint="Run the stage in a pipeline, or clean up where the context was made.",
             )
         self._run.register_cleanup(callback, name)

@@ -22,7 +22,8 @@ class OutputMutationError(RunError, TypeError):
 
     def __init__(self, stage: str, operation: str) -> None:
         super().__init__(
-            f"{operation}() would change the output of stage {stage!r}, which every dependant shares.",
+            f"{operation}() would change the output of stage {stage!r},"
+            " which every dependant shares.",
             hint="Work on a copy: copy.deepcopy(value) gives a plain one.",
         )
         self.stage = stage
@@ -100,7 +101,7 @@ _SCALARS = frozenset({str, int, float, bool, bytes, type(None), ReadOnlyDict, Re
 
 
 def read_only(value: Any, stage: str) -> Any:
-    """Return *value* as something equal that no reader can change, dictionaries and lists at any depth.
+    """Return *value* as something equal whose dictionaries and lists no reader can change.
 
     Other mutable objects are handed on as they are: a stage that shares one shares it knowingly.
 

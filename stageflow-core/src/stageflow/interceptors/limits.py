@@ -103,7 +103,7 @@ class RetryInterceptor(BaseInterceptor):
             max_delay_ms=max_delay_ms,
             backoff=backoff_strategy,
             jitter=jitter_strategy,
-            retry_on=None if retryable_errors is None else tuple(retryable_errors),
+            retry_on=retryable_errors,
         )
 
     def configure(self, policy: StagePolicy) -> StagePolicy:

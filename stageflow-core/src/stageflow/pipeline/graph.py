@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -235,10 +236,9 @@ def make_node(
 ) -> Node:
     """Return a stage as the engine takes it; a kind that does not exist is refused at build."""
     if type(kind) is not StageKind:
-        try:
-            kind = StageKind(kind) if kind is not None else StageKind.TRANSFORM
-        except ValueError:
-            pass  # reported with every other fault when the pipeline is built
+        # One that there is not is reported with every other fault when the pipeline is built.
+        with contextlib.suppress(ValueError):
+            kind = StageKind.TRANSFORM if kind is None else StageKind(kind)
     return Node(name, runner, kind, dependencies, conditional, config, policy)  # type: ignore[arg-type]
 
 

@@ -11,9 +11,19 @@ from stageflow.errors import StageflowError
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
 
-__all__ = ("CancelScope", "StageOutput")
+__all__ = ("CancelScope", "StageOutput", "as_artifacts", "as_events", "timed_output")
 
 CancelScope = Literal["run", "branch"]
+
+
+def as_artifacts(items: Iterable[StageArtifact]) -> tuple[StageArtifact, ...]:
+    """Return *items* as a tuple."""
+    return tuple(items)
+
+
+def as_events(items: Iterable[StageEvent]) -> tuple[StageEvent, ...]:
+    """Return *items* as a tuple."""
+    return tuple(items)
 
 
 def _as_status(value: StageStatus | str) -> StageStatus:
@@ -56,8 +66,8 @@ class StageOutput(_Open):
 
     status: StageStatus = attrs.field(converter=_as_status)
     data: dict[str, Any] = attrs.field(factory=dict)
-    artifacts: tuple[StageArtifact, ...] = attrs.field(default=(), converter=tuple)
-    events: tuple[StageEvent, ...] = attrs.field(default=(), converter=tuple)
+    artifacts: tuple[StageArtifact, ...] = attrs.field(default=(), converter=as_artifacts)
+    events: tuple[StageEvent, ...] = attrs.field(default=(), converter=as_events)
     error: str | None = None
     duration_ms: float | None = None
     version: str | None = None

@@ -9,6 +9,7 @@ import attrs
 
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
+from stageflow.stages.output import as_artifacts, as_events
 
 __all__ = ("StageResult",)
 
@@ -35,8 +36,8 @@ class StageResult:
     ended_at: datetime
     data: dict[str, Any] = attrs.field(factory=dict)
     error: str | None = None
-    artifacts: tuple[StageArtifact, ...] = attrs.field(default=(), converter=tuple)
-    events: tuple[StageEvent, ...] = attrs.field(default=(), converter=tuple)
+    artifacts: tuple[StageArtifact, ...] = attrs.field(default=(), converter=as_artifacts)
+    events: tuple[StageEvent, ...] = attrs.field(default=(), converter=as_events)
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -38,6 +39,14 @@ def _not_negative(_: Any, attribute: attrs.Attribute[float], value: float) -> No
         raise ValueError(f"{attribute.name} must not be negative, not {value}")
 
 
+def _classes(
+    given: Iterable[type[BaseException]] | type[BaseException] | None,
+) -> tuple[type[BaseException], ...] | None:
+    if given is None:
+        return None
+    return (given,) if isinstance(given, type) else tuple(given)
+
+
 @attrs.frozen
 class RetryPolicy:
     """When a failed attempt of a stage is followed by another.
@@ -63,9 +72,7 @@ class RetryPolicy:
     )
     jitter: JitterStrategy = attrs.field(default=JitterStrategy.FULL, converter=JitterStrategy)
     multiplier: float = attrs.field(default=2.0, validator=_not_negative)
-    retry_on: tuple[type[BaseException], ...] | None = attrs.field(
-        default=None, converter=attrs.converters.optional(tuple)
-    )
+    retry_on: tuple[type[BaseException], ...] | None = attrs.field(default=None, converter=_classes)
     retry_on_timeout: bool = True
     retry_all: bool = False
 

@@ -316,7 +316,7 @@ def _class_body(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
     if not callable(getattr(runner, "execute", None)):
         faults.append(_runner_fault(node.name, runner))
         return None, None
-    if config or "__init__" in {key for cls in runner.__mro__[:-1] for key in vars(cls)}:
+    if config or any("__init__" in vars(cls) for cls in runner.__mro__[:-1]):
         try:
             inspect.signature(runner).bind(**config)
         except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ are made anew for each build.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -50,6 +51,11 @@ ERRORS_INTRODUCTION = """\
 
 Every error that Stageflow raises on purpose has a code that is never used for another kind.
 Its message says what happened and where, its hint what to do, and its facts are attributes.
+"""
+FAULTS_INTRODUCTION = """\
+## Faults of a definition
+
+A `PipelineValidationError` lists all faults of a definition at once, each with one of these codes.
 """
 API_ENTRY = """\
 ```{{eval-rst}}
@@ -115,6 +121,29 @@ def fault_codes() -> dict[str, str]:
     }
 
 
+def definition_faults() -> dict[str, list[str]]:
+    """Return what a faulty definition is told, by code: every message with its hint."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for node in (node for text in sources() for node in ast.walk(ast.parse(text))):
+        match node:
+            case ast.Call(
+                func=ast.Name(id="fault"), args=[ast.Constant(value=str(code)), summary, hint, *_]
+            ):
+                told[f"CONTRACT-004-{code}"].append(
+                    f"- {_template(summary)}\n  {_template(hint)}\n"
+                )
+    return dict(sorted(told.items()))
+
+
+def _template(text: ast.expr) -> str:
+    match text:
+        case ast.Constant(value=str(literal)):
+            return literal
+        case ast.JoinedStr(values=parts):
+            return "".join(map(_template, parts))
+    return "…"
+
+
 def public_path(cls: type) -> str:
     """Return the shortest path by which users import *cls*; its home if it has no public one."""
     homes = [
@@ -137,6 +166,9 @@ def errors_page() -> str:
     parts = [ERRORS_INTRODUCTION]
     for start, entries in sorted(chapters.items()):
         parts += [f"## {RANGES[start]}\n", *sorted(entries)]
+    parts.append(FAULTS_INTRODUCTION)
+    for code, lines in definition_faults().items():
+        parts += [f"### {code}\n", *dict.fromkeys(lines)]
     return "\n".join(parts)
 
 

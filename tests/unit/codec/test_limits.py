@@ -47,7 +47,7 @@ def test_v15_an_int_of_5001_digits_is_stored_and_read():
 
 def test_v15_ints_are_written_so_that_the_tightest_digit_limit_reads_them():
     codec = Codec()
-    value = [(), 10**700, -(10**700), 2**2046]
+    value = [(), 10**700, -(10**640), 10**640, 2**2046]
     payload = codec.encode(value)
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
@@ -128,11 +128,11 @@ def test_a_value_that_takes_more_bytes_than_allowed_is_refused(value):
         Codec(max_bytes=size - 1).decode(Codec().encode(value))
 
 
-@pytest.mark.parametrize("leaf", [0, ()])
-def test_a_small_value_that_unfolds_to_a_huge_one_is_refused_early(leaf):
-    value = [leaf]
+@pytest.mark.parametrize("more", [[], [()], [{1: 2}]], ids=["plain", "tuple", "odd keys"])
+def test_a_small_value_that_unfolds_to_a_huge_one_is_refused_early(more):
+    value = []
     for _ in range(60):
-        value = [value, value]
+        value = [value, value, *more]
     with pytest.raises(CodecLimitError) as caught:
         Codec(max_bytes=10_000).encode(value)
     assert caught.value.limit == "max_bytes"

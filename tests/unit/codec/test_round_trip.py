@@ -170,6 +170,16 @@ def test_payloads_whose_keys_a_database_has_reordered_are_read():
         assert codec.decode(text) == value
 
 
+@pytest.mark.parametrize("odd", [{1: 2}, (1,), Colour.RED, {"a": {None: 1}}], ids=repr)
+@pytest.mark.parametrize("width", [1, 8, 9, 100])
+def test_one_odd_value_among_many_plain_ones_comes_back(odd, width):
+    codec = user_codec()
+    for plain in ({"a": 1}, ["a"]):
+        value = [plain] * width + [odd]
+        assert same(codec.decode(codec.encode(value)), value)
+        assert same(codec.decode(codec.encode({"deep": value})), {"deep": value})
+
+
 def test_plain_data_that_looks_tagged_is_left_as_it_is():
     codec = Codec()
     value = {"$type": "uuid", "$value": "no uuid"}

@@ -22,7 +22,7 @@ setup: $(READY) ## prepare .venv from the lock file; a no-op when nothing change
 $(READY): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 	@test -x $(PY) || for python in $(PYTHON) python3.11 python3 python3.12 python3.13 python; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-		echo "making .venv with $$python"; $$python -m venv .venv && break; \
+		echo "making .venv with $$python"; $$python -m venv --clear .venv && break; rm -f $(PY); \
 	done
 	@test -x $(PY) || { echo "Python 3.11 or later is needed: make setup PYTHON=/path/to/python"; exit 1; }
 	$(PY) -m pip --quiet --disable-pip-version-check install uv==$(UV_VERSION)

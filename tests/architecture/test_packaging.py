@@ -86,6 +86,19 @@ def test_the_lock_names_no_place():
     assert [line for line in lines if re.search(r"://|^\s*-|@ ", line.split("--hash")[0])] == []
 
 
+def test_one_version_of_uv_is_meant_everywhere():
+    pinned = re.search(
+        r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert pinned
+    told = {
+        version
+        for page in ROOT.glob("docs/**/*.md")
+        for version in re.findall(r"\buv==(\S+)", page.read_text("utf-8"))
+    }
+    assert told == {pinned[1]}
+
+
 def test_help_lists_the_targets_people_rely_on():
     listed = re.findall(r"make ([a-z-]+)", run("make", "-s", "help").stdout)
     assert {

@@ -45,16 +45,18 @@ def test_v15_an_int_of_5001_digits_is_stored_and_read():
     assert codec.decode(codec.encode(value)) == value
 
 
-def test_v15_ints_are_written_so_that_the_tightest_digit_limit_reads_them():
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_v15_a_process_that_allows_more_digits_writes_what_others_can_read(limit):
     codec = Codec()
-    value = [(), 10**700, -(10**640), 10**640, 2**2046]
-    payload = codec.encode(value)
-    before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(640)
-    try:
-        assert codec.decode(payload) == value
-    finally:
-        sys.set_int_max_str_digits(before)
+    default = sys.get_int_max_str_digits()
+    for value in ([HUGE], [(), HUGE], {"a": 10**640}):
+        sys.set_int_max_str_digits(limit)
+        try:
+            payload = codec.encode(value)
+            sys.set_int_max_str_digits(640)
+            assert codec.decode(payload) == value
+        finally:
+            sys.set_int_max_str_digits(default)
 
 
 @pytest.mark.parametrize("leaf", [None, (1, 2)])

@@ -8,6 +8,7 @@ most common by far, are written and read by the standard library at its own spee
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar, final, overload
 
@@ -128,7 +129,7 @@ class Codec:
             CodecLimitError: If it is too large or nested too deeply, or contains itself.
         """
         try:
-            payload = self._encode_plain(value) or self._encode_tagged(value)
+            payload = self._encode(value)
         except Faults as faults:
             raise self._encode_error(faults, where) from faults.first_cause
         except RecursionError:
@@ -169,19 +170,17 @@ class Codec:
         except RecursionError:
             raise self._too_deep("The stored data is nested too deeply for the stack") from None
 
-    def _encode_plain(self, value: Any) -> bytes | None:
-        """Return the payload if nothing in *value* needs a tag, else None."""
-        if not is_plain(value, self._types.by_type, self.max_depth, self.max_bytes // 2):
-            return None
-        try:
-            return f"{_PREFIX[_PLAIN_KEY]}{_JSON.encode(value)}}}".encode()
-        except ValueError:
-            # A number without end or with too many digits, or a text that is not Unicode.
-            return None
-
-    def _encode_tagged(self, value: Any) -> bytes:
-        writer = Writer(self._types.by_type, self.max_depth, self.max_bytes // 2)
-        return f"{_PREFIX[_TAGGED_KEY]}{_JSON.encode(writer.write(value))}}}".encode()
+    def _encode(self, value: Any) -> bytes:
+        rules, limits = self._types.by_type, (self.max_depth, self.max_bytes // 2)
+        # Python refuses integers of too many digits, so that others can read what it wrote.
+        if 0 < sys.get_int_max_str_digits() <= sys.int_info.default_max_str_digits:
+            try:
+                if is_plain(value, rules, *limits):
+                    return _payload(_PLAIN_KEY, value)
+                return _payload(_TAGGED_KEY, Writer(rules, *limits, thorough=False).write(value))
+            except ValueError:
+                pass  # Some number is infinite or too long, or some text is not Unicode.
+        return _payload(_TAGGED_KEY, Writer(rules, *limits, thorough=True).write(value))
 
     def _encode_error(self, faults: Faults, where: str) -> Exception:
         for fault in faults.found:
@@ -219,6 +218,10 @@ class Codec:
 
     def _too_deep(self, message: str) -> CodecLimitError:
         return CodecLimitError(f"{message}.", limit="max_depth", allowed=self.max_depth)
+
+
+def _payload(key: str, content: Any) -> bytes:
+    return f"{_PREFIX[key]}{_JSON.encode(content)}}}".encode()
 
 
 def _open_envelope(data: bytes | str) -> tuple[str, Any]:

@@ -27,7 +27,8 @@ from stageflow.codec.errors import CodecRegistrationError
 __all__ = ("BUILT_IN", "FLOAT", "INT", "LARGEST_INT", "STR", "FieldsError", "Rule", "rule_for")
 
 LARGEST_INT = 1 << 2047
-"""Above this, an int is written in hexadecimal: Python may refuse to read as many digits."""
+"""From here on, where integers are looked at, they are written in hexadecimal: a Python that is
+set to its tightest limit refuses to read as many decimal digits."""
 
 Encode = Callable[[Any], Any]
 Decode = Callable[[Any], Any]

@@ -83,14 +83,21 @@ def _is_container(kind: type, rules: Mapping[type, Rule]) -> bool:
 
 
 class Writer:
-    """One walk that writes a value, tagging what JSON does not know."""
+    """One walk that writes a value, tagging what JSON does not know.
 
-    __slots__ = ("_active", "_left", "_max_depth", "_rules")
+    Unless it is *thorough*, it takes numbers and texts unseen, as `is_plain` does; one that
+    JSON cannot hold is then refused when the result is encoded.
+    """
 
-    def __init__(self, rules: Mapping[type, Rule], max_depth: int, max_values: int) -> None:
+    __slots__ = ("_active", "_left", "_max_depth", "_rules", "_thorough")
+
+    def __init__(
+        self, rules: Mapping[type, Rule], max_depth: int, max_values: int, *, thorough: bool
+    ) -> None:
         self._rules = rules
         self._max_depth = max_depth
         self._left = max_values
+        self._thorough = thorough
         self._active: set[int] = set()
 
     def write(self, value: Any, depth: int = 1) -> Any:
@@ -105,7 +112,7 @@ class Writer:
         if kind is list:
             return self._items(value, depth)
         if kind in _SCALARS:
-            return _scalar(value)
+            return _scalar(value) if self._thorough else value
         rule = self._rules.get(kind)
         if rule is not None:
             return self._by_rule(rule, value, depth)
@@ -134,6 +141,9 @@ class Writer:
 
     def _items(self, values: list[Any], depth: int, segment: object = None) -> list[Any]:
         self._enter(values, depth)
+        if not self._thorough and _SCALARS.issuperset(map(type, values)):
+            return values
+        self._active.add(id(values))
         out = []
         faults: Faults | None = None
         for index, item in enumerate(values):
@@ -148,15 +158,19 @@ class Writer:
 
     def _mapping(self, values: dict[Any, Any], depth: int) -> dict[str, Any]:
         self._enter(values, depth)
+        is_object = _TEXT.issuperset(map(type, values)) and TYPE not in values
+        trusted = is_object and not self._thorough
+        if trusted and _SCALARS.issuperset(map(type, dict.values(values))):
+            return values
+        self._active.add(id(values))
         out: dict[Any, Any] = {}
         faults: Faults | None = None
-        is_object = _TEXT.issuperset(map(type, values)) and TYPE not in values
         for key, item in dict.items(values):
             try:
                 out[key] = self.write(item, depth + 1)
             except Faults as found:
                 faults = found.within(key, faults)
-        if is_object and not all(map(str.isascii, out)):
+        if is_object and not trusted:
             is_object = all(type(_scalar(key)) is str for key in out)
         pairs: list[list[Any]] = []
         if not is_object:
@@ -178,7 +192,6 @@ class Writer:
         self._left -= len(values)
         if self._left < 0:
             raise Faults(Fault("size", _TOO_MANY))
-        self._active.add(id(values))
 
 
 class Reader:
@@ -197,7 +210,7 @@ class Reader:
         """
         kind = type(raw)
         if kind is list:
-            return self._children(enumerate(raw), [None] * len(raw))
+            return self._children(enumerate(raw), raw)
         if kind is not dict:
             return raw
         if TYPE not in raw:
@@ -227,16 +240,18 @@ class Reader:
             fault = Fault("value", f"is refused by the type {tag!r}: {_brief(error)}")
             raise Faults(fault, cause=error) from error
 
-    def _children(self, items: Iterable[tuple[Any, Any]], into: Any) -> Any:
+    def _children(self, items: Iterable[tuple[Any, Any]], container: Any) -> Any:
+        """Return *container*, fresh from JSON, with each of its items read in place."""
         faults: Faults | None = None
         for key, item in items:
-            try:
-                into[key] = self.read(item)
-            except Faults as found:
-                faults = found.within(key, faults)
+            if type(item) not in _SCALARS:
+                try:
+                    container[key] = self.read(item)
+                except Faults as found:
+                    faults = found.within(key, faults)
         if faults is not None:
             raise faults
-        return into
+        return container
 
     def _pairs(self, raw: Any) -> dict[Any, Any]:
         try:

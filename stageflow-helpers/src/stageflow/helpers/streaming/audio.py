@@ -21,7 +21,11 @@ __all__ = (
 )
 
 
-@codec_type(name="stageflow.AudioFormat")
+@codec_type(
+    name="stageflow.AudioFormat",
+    encode=lambda audio_format: audio_format.value,
+    decode=lambda value: AudioFormat(value),  # noqa: PLW0108 - the name is not bound yet
+)
 class AudioFormat(StrEnum):
     """How one sample is stored. Only raw formats: their length tells how long they last."""
 

@@ -29,7 +29,7 @@ def shape_faults(protocol: type, candidate: Any) -> tuple[ContractErrorInfo, ...
     Args:
         protocol: The class of the contract. Each of its public methods and attributes is
             required; what an implementation may leave out is a capability with a protocol of
-            its own.
+            its own. A method that is inherited from it is there if its body does something.
         candidate: An implementing class, or an object. Attributes are looked for on objects
             only, since a class may set them when it is built.
     """

@@ -13,8 +13,11 @@ from stageflow.plugins.sources import WrittenText
 
 __all__ = ("WRONG_VALUE", "RefusedValue", "Resolver", "resolved_secrets")
 
+#: A setting whose value has the wrong type, or is none of those that it may have.
 WRONG_VALUE: Final = "SF203"
+#: A setting that refers to a variable that is not set, or to a file that cannot be read.
 UNRESOLVED_REFERENCE: Final = "SF205"
+#: A secret that stands in the settings file itself, and not as `env:NAME` or `file:PATH`.
 PLAIN_SECRET: Final = "SF206"  # noqa: S105 - the code of a fault
 
 N = TypeVar("N", int, float)

@@ -23,7 +23,9 @@ __all__ = ("UNKNOWN_KEY", "Structurer", "fault")
 
 T = TypeVar("T")
 
+#: A key of the settings that nobody knows.
 UNKNOWN_KEY: Final = "SF202"
+#: A setting that has no default and is not there.
 MISSING_VALUE: Final = "SF204"
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 from stageflow.errors import ConfigurationError, ContractErrorInfo, did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 __all__ = (
     "AmbiguousSettingsError",
@@ -180,8 +178,8 @@ class ContractVersionError(PluginError):
     code = "SF213"
 
     def __init__(self, registry: str, name: str, origin: str, *, stated: str, offered: str) -> None:
-        major, minor = offered.split(".")
-        self.required = f"{major}.0 to {major}.{minor}" if minor != "0" else offered
+        major, _, minor = offered.partition(".")
+        self.required = f"{major}.0 to {major}.{minor}" if minor.strip("0") else offered
         super().__init__(
             f"{registry}.{name} of {origin} states contract version {stated}; "
             f"this stageflow-core serves {self.required}.",

@@ -82,7 +82,8 @@ def secrets_in(value: Any) -> frozenset[str]:
 
 
 def redact(text: str, secrets: frozenset[str]) -> str:
-    """Return *text* with every one of *secrets* masked, the longest first."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, _MASK)
+    """Return *text* with every one of *secrets* masked, also as its repr shows it."""
+    spellings = {spelling for secret in secrets for spelling in (secret, repr(secret)[1:-1])}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, _MASK)
     return text

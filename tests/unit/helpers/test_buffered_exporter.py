@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -192,6 +193,55 @@ async def test_close_waits_for_a_flush_that_is_under_way():
         target.gate.set()
     assert target.closed
     assert target.events == names(0, 1)
+
+
+async def test_close_does_not_cut_the_flush_loop_off_in_the_middle_of_a_batch():
+    clock, target = TestClock(), Target()
+    target.gate = anyio.Event()
+    exporter = BufferedExporter(target, flush_interval_seconds=10, clock=clock)
+    async with anyio.create_task_group() as group, exporter:
+        await exporter.export(event(0))
+        group.start_soon(clock.advance, 10)
+        await target.entered.wait()
+        target.entered = anyio.Event()
+        group.start_soon(exporter.close)
+        for _ in range(5):
+            await checkpoint()
+        target.gate.set()
+    assert not target.entered.is_set(), "the batch was given to the exporter behind a second time"
+    assert target.events == names(0)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_flush_loop_that_was_cancelled_before_its_first_step_is_started_anew():
+    clock, target = TestClock(), Target()
+    exporter = BufferedExporter(target, flush_interval_seconds=10, clock=clock)
+    await exporter.export(event(0))
+    exporter._task.cancel()
+    for _ in range(5):
+        await checkpoint()
+    await exporter.export(event(1))
+    await clock.advance(10)
+    assert target.batches == [names(0, 1)]
+    with anyio.fail_after(1):
+        await exporter.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_flush_loop_sees_nothing_of_the_run_that_happened_to_start_it():
+    run = ContextVar("run", default="none")
+    clock, target, seen = TestClock(), Target(), []
+    exporter = BufferedExporter(target, flush_interval_seconds=10, clock=clock)
+
+    async def export_batch(events):
+        seen.append(run.get())
+
+    target.export_batch = export_batch
+    run.set("this one")
+    await exporter.export(event(0))
+    await clock.advance(10)
+    await exporter.close()
+    assert seen == ["none"]
 
 
 async def test_close_right_after_the_first_export_loses_nothing():

@@ -99,6 +99,42 @@ async def test_waiting_producers_are_served_in_their_order_and_nobody_overtakes(
     assert got == ["a", "b", "c"]
 
 
+async def test_a_put_that_finds_a_woken_producer_gets_in_line_behind_it():
+    queue = ChunkQueue(1)
+    await queue.put("first")
+    got = []
+
+    async def consume():
+        for _ in range(2):
+            got.append(await queue.get())
+            await settle()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(queue.put, "patient")
+        await settle()
+        assert await queue.get() == "first"
+        group.start_soon(consume)
+        assert await queue.put("pushy") is True
+    assert got == ["patient", "pushy"]
+    assert queue.monitor.stats.max_queue_size == 1
+
+
+async def test_a_get_that_finds_a_woken_consumer_gets_in_line_behind_it():
+    queue = ChunkQueue()
+    got = []
+
+    async def consume():
+        got.append(await queue.get())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(consume)
+        await settle()
+        await queue.put("for the patient one")
+        group.start_soon(queue.put, "for the pushy one")
+        assert await queue.get() == "for the pushy one"
+    assert got == ["for the patient one"]
+
+
 async def test_waiting_consumers_are_served_in_their_order():
     queue = ChunkQueue(10)
     got = []

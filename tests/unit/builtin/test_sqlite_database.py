@@ -386,3 +386,25 @@ async def test_other_faults_keep_the_message_of_sqlite(database):
     with pytest.raises(StorageError, match="no such table: nowhere") as caught:
         await database.read(lambda c: c.execute("select * from nowhere"))
     assert type(caught.value) is StorageError
+
+
+# --- from threads without an event loop -----------------------------------------
+
+
+def test_a_thread_without_event_loop_may_block_on_it(path):
+    database = SqliteDatabase(path, schema=NOTES)
+    database.open_now()
+    database.write_now(note("x"))
+    with pytest.raises(StorageError, match="no such table"):
+        database.write_now(lambda c: c.execute("drop table nowhere"))
+    assert database.write_now(notes) == ["x"]
+    for _ in range(2):
+        database.close_now()
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
+    with pytest.raises(StorageClosedError):
+        database.open_now()
+
+
+def test_closing_what_was_never_opened_blocks_nobody(path):
+    SqliteDatabase(path, schema=NOTES).close_now()
+    assert not path.exists()

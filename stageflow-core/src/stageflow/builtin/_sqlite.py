@@ -19,23 +19,19 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from stageflow.builtin._sqlite_errors import is_busy, translated
 from stageflow.contracts.storage import (
-    StorageBusyError,
     StorageClosedError,
-    StorageCorruptError,
-    StorageError,
-    StorageFullError,
     StorageReadOnlyError,
-    StorageUnavailableError,
     StorageVersionError,
 )
-from stageflow.errors import StageflowError
 
 __all__ = ("Schema", "SqliteDatabase", "Synchronous", "Work")
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 Synchronous: TypeAlias = Literal["full", "normal"]
+_Wake: TypeAlias = Callable[[Callable[[], object]], object]
 
 # How long one attempt waits for another writer; between attempts a cancelled call is dropped.
 _PATIENCE: Final = 0.02
@@ -72,8 +68,8 @@ class _Job(Generic[T]):
     """One call on its way through the worker thread; without work, the call to close."""
 
     work: Work[T] | None
-    wake: Callable[[Callable[[], object]], object]
-    done: anyio.Event = attrs.field(factory=anyio.Event)
+    wake: _Wake
+    done: anyio.Event | threading.Event = attrs.field(factory=anyio.Event)
     abandoned: bool = False
     result: T | None = None
     error: BaseException | None = None
@@ -146,10 +142,11 @@ class SqliteDatabase:
             return
         self._closed = True
         if self._worker.has_started:
-            job = _Job[None](None, _waker())
+            done = anyio.Event()
+            job = _Job[None](None, _waker(), done)
             self._worker.jobs.put(job)
             with anyio.CancelScope(shield=True):
-                await job.done.wait()
+                await done.wait()
             job.outcome()
 
     async def read(self, work: Work[T]) -> T:
@@ -170,20 +167,50 @@ class SqliteDatabase:
         """
         return await self._call(lambda connection: _transact(connection, "begin immediate", work))
 
+    def open_now(self) -> None:
+        """Do what `open` does and block this thread meanwhile; for threads without event loop."""
+        self._call_now(_nothing)
+
+    def write_now(self, work: Work[T]) -> T:
+        """Do what `write` does and block this thread meanwhile."""
+        return self._call_now(lambda connection: _transact(connection, "begin immediate", work))
+
+    def close_now(self) -> None:
+        """Do what `aclose` does and block this thread meanwhile."""
+        if not self._closed:
+            self._closed = True
+            if self._worker.has_started:
+                self._block_on(None)
+
     async def _call(self, work: Work[T]) -> T:
-        if self._closed:
-            raise StorageClosedError(str(self.path))
-        self._worker.start()
-        job = _Job(work, _waker())
+        self._start()
+        done = anyio.Event()
+        job = _Job(work, _waker(), done)
         self._worker.jobs.put(job)
         try:
-            await job.done.wait()
+            await done.wait()
         except BaseException:
             job.abandoned = True
             with anyio.CancelScope(shield=True):
-                await job.done.wait()
+                await done.wait()
             raise
         return job.outcome()
+
+    def _call_now(self, work: Work[T]) -> T:
+        self._start()
+        return self._block_on(work)
+
+    def _block_on(self, work: Work[T] | None) -> T:
+        done = threading.Event()
+        job = _Job(work, lambda wake_up: wake_up(), done)
+        self._worker.jobs.put(job)
+        done.wait()
+        return job.outcome()
+
+    def _start(self) -> None:
+        if self._closed:
+            raise StorageClosedError(str(self.path))
+        self._worker.start()
 
     def __del__(self) -> None:
         if not self._closed and self._worker.has_started:
@@ -249,11 +276,10 @@ class _Worker:
                     self._connection = self._connect()
                 return work(self._connection)
             except sqlite3.Error as exc:
-                is_busy = _primary_code(exc) == sqlite3.SQLITE_BUSY
-                if not is_busy or job.abandoned or time.monotonic() >= give_up:
-                    raise self._translated(exc) from exc
+                if not is_busy(exc) or job.abandoned or time.monotonic() >= give_up:
+                    raise translated(exc, self._path) from exc
             except OSError as exc:
-                raise self._translated(exc) from exc
+                raise translated(exc, self._path) from exc
             time.sleep(_PATIENCE / 4)
 
     def _connect(self) -> sqlite3.Connection:
@@ -304,50 +330,6 @@ class _Worker:
             (self._schema.component, max(found, self._schema.version)),
         )
 
-    def _translated(self, exc: sqlite3.Error | OSError) -> StageflowError:
-        code = _primary_code(exc) if isinstance(exc, sqlite3.Error) else sqlite3.SQLITE_CANTOPEN
-        error, what, hint = _MEANINGS.get(code, _OTHERWISE)
-        return error(f"{self._path} {what}: {exc}.", storage=self._path, hint=hint)
-
-
-_Meaning: TypeAlias = tuple[type[StorageError], str, str]
-_OTHERWISE: Final[_Meaning] = (
-    StorageError,
-    "could not be used",
-    "The message is SQLite's own; its result code names the cause.",
-)
-_BUSY: Final[_Meaning] = (
-    StorageBusyError,
-    "is locked by another process",
-    "Try again, or give a larger busy_timeout; a process that was stopped may hold the lock.",
-)
-_CORRUPT: Final[_Meaning] = (
-    StorageCorruptError,
-    "is not a sound SQLite database",
-    "Put it aside and restore a copy, or start with a new file.",
-)
-_MEANINGS: Final[dict[int, _Meaning]] = {
-    sqlite3.SQLITE_BUSY: _BUSY,
-    sqlite3.SQLITE_LOCKED: _BUSY,
-    sqlite3.SQLITE_READONLY: (
-        StorageReadOnlyError,
-        "cannot be written",
-        "Look at the rights of the file and of its folder, or choose another place.",
-    ),
-    sqlite3.SQLITE_FULL: (
-        StorageFullError,
-        "has no room left",
-        "Free some space on its disk, or prune old runs.",
-    ),
-    sqlite3.SQLITE_CORRUPT: _CORRUPT,
-    sqlite3.SQLITE_NOTADB: _CORRUPT,
-    sqlite3.SQLITE_CANTOPEN: (
-        StorageUnavailableError,
-        "cannot be opened",
-        "Does its folder exist, and may this user write there?",
-    ),
-}
-
 
 def _nothing(connection: sqlite3.Connection) -> None:
     """Work that is done as soon as there is a connection."""
@@ -375,17 +357,10 @@ def _transact(connection: sqlite3.Connection, begin: str, work: Work[T]) -> T:
     return result
 
 
-def _primary_code(exc: sqlite3.Error) -> int:
-    # An extended code carries the primary one in its lowest byte.
-    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _waker() -> Callable[[Callable[[], object]], object]:
+def _waker() -> _Wake:
     """Return what makes the running event loop call something, from any thread."""
     trio: Any = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
-        wake: Callable[[Callable[[], object]], object] = (
-            trio.lowlevel.current_trio_token().run_sync_soon
-        )
+        wake: _Wake = trio.lowlevel.current_trio_token().run_sync_soon
         return wake
     return asyncio.get_running_loop().call_soon_threadsafe

@@ -9,10 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from stageflow.builtin._configured import configured_by
 from stageflow.contracts.config_provider import ConfigSourceError, check_config_key
 from stageflow.errors import did_you_mean
 
-__all__ = ("DictConfigProvider", "EnvConfigProvider", "TomlConfigProvider")
+__all__ = (
+    "DictConfigProvider",
+    "DictConfigSettings",
+    "EnvConfigProvider",
+    "EnvConfigSettings",
+    "TomlConfigProvider",
+    "TomlConfigSettings",
+    "make_dict_config_provider",
+    "make_env_config_provider",
+    "make_toml_config_provider",
+)
 
 _MISSING = object()
 
@@ -85,6 +98,59 @@ class TomlConfigProvider(DictConfigProvider):
 
     def __repr__(self) -> str:
         return f"TomlConfigProvider({self._source!r})"
+
+
+@attrs.frozen(kw_only=True)
+class EnvConfigSettings:
+    """Which environment variables are configuration.
+
+    Attributes:
+        prefix: What their names begin with.
+    """
+
+    prefix: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class DictConfigSettings:
+    """Configuration that is written among the settings.
+
+    Attributes:
+        values: The configuration; may be nested.
+    """
+
+    values: dict[str, Any] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class TomlConfigSettings:
+    """Where configuration is read from.
+
+    Attributes:
+        path: The file, seen from the current folder.
+        table: Which table of it, dotted; all of it unless given.
+    """
+
+    path: Path
+    table: str | None = None
+
+
+@configured_by(EnvConfigSettings)
+def make_env_config_provider(settings: EnvConfigSettings) -> EnvConfigProvider:
+    """Return a provider that answers from environment variables."""
+    return EnvConfigProvider(settings.prefix)
+
+
+@configured_by(DictConfigSettings)
+def make_dict_config_provider(settings: DictConfigSettings) -> DictConfigProvider:
+    """Return a provider that answers from the settings."""
+    return DictConfigProvider(settings.values)
+
+
+@configured_by(TomlConfigSettings)
+def make_toml_config_provider(settings: TomlConfigSettings) -> TomlConfigProvider:
+    """Return a provider that answers from a file."""
+    return TomlConfigProvider(settings.path, table=settings.table)
 
 
 def _variable(key: str) -> str:

@@ -1,0 +1,72 @@
+"""What the errors of SQLite mean, in the words of the contracts."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, TypeAlias
+
+from stageflow.contracts.storage import (
+    StorageBusyError,
+    StorageCorruptError,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StorageUnavailableError,
+)
+
+__all__ = ("is_busy", "translated")
+
+_Meaning: TypeAlias = tuple[type[StorageError], str, str]
+_OTHERWISE: Final[_Meaning] = (
+    StorageError,
+    "could not be used",
+    "The message is SQLite's own; its result code names the cause.",
+)
+_BUSY: Final[_Meaning] = (
+    StorageBusyError,
+    "is locked by another process",
+    "Try again, or give a larger busy_timeout; a process that was stopped may hold the lock.",
+)
+_CORRUPT: Final[_Meaning] = (
+    StorageCorruptError,
+    "is not a sound SQLite database",
+    "Put it aside and restore a copy, or start with a new file.",
+)
+_MEANINGS: Final[dict[int, _Meaning]] = {
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_READONLY: (
+        StorageReadOnlyError,
+        "cannot be written",
+        "Look at the rights of the file and of its folder, or choose another place.",
+    ),
+    sqlite3.SQLITE_FULL: (
+        StorageFullError,
+        "has no room left",
+        "Free some space on its disk, or prune old runs.",
+    ),
+    sqlite3.SQLITE_CORRUPT: _CORRUPT,
+    sqlite3.SQLITE_NOTADB: _CORRUPT,
+    sqlite3.SQLITE_CANTOPEN: (
+        StorageUnavailableError,
+        "cannot be opened",
+        "Does its folder exist, and may this user write there?",
+    ),
+}
+
+
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Return whether another connection is in the way, which passes."""
+    return _primary_code(exc) == sqlite3.SQLITE_BUSY
+
+
+def translated(exc: sqlite3.Error | OSError, path: str) -> StorageError:
+    """Return what *exc* means for the file at *path*."""
+    code = _primary_code(exc) if isinstance(exc, sqlite3.Error) else sqlite3.SQLITE_CANTOPEN
+    error, what, hint = _MEANINGS.get(code, _OTHERWISE)
+    return error(f"{path} {what}: {exc}.", storage=path, hint=hint)
+
+
+def _primary_code(exc: sqlite3.Error) -> int:
+    # An extended code carries the primary one in its lowest byte.
+    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF

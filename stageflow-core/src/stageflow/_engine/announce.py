@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stageflow.contracts.logs import get_logger
-from stageflow.stages import StageOutput, StageStatus
+from stageflow.stages import StageOutput, StageResult, StageStatus
 
 if TYPE_CHECKING:
     from stageflow._engine.call import Invocation
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
     from stageflow.context import PipelineContext
     from stageflow.stages.retry import RetryPolicy
 
-__all__ = ("Announcer", "Listener")
+__all__ = ("Announcer", "Listener", "WideEvents")
 
 Listener = Callable[[str, dict[str, Any]], object]
 """Is told the type and the facts of each event; must not wait. The facts are its own."""
+
+
+class WideEvents(Protocol):
+    """Summarises stages and runs; what is called with positional arguments only."""
+
+    def emit_stage_wide(self, stage_name: str, result: StageResult, ctx: Any, /) -> None:
+        """Summarise a stage."""
+
+    def emit_pipeline_wide(self, results: dict[str, StageResult], ctx: Any, /) -> None:
+        """Summarise a run."""
+
 
 _log = get_logger(__name__)
 
@@ -32,11 +43,14 @@ _STAGE_EVENTS = {
 class Announcer:
     """Builds the payload of each lifecycle event and tells every listener."""
 
-    __slots__ = ("_base", "_listeners", "_run")
+    __slots__ = ("_base", "_context", "_listeners", "_run", "_wide_pipeline", "_wide_stage")
 
     def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
         self._run = run
         self._listeners = tuple(listeners)
+        self._context = context
+        self._wide_stage = run.options.wide_stage
+        self._wide_pipeline = run.options.wide_pipeline
         self._base = _identity(run, context)
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
@@ -72,6 +86,19 @@ class Announcer:
             },
         )
 
+    def summarise_run(self) -> None:
+        """Have the run summarised, if anybody wants that."""
+        if self._wide_pipeline is not None:
+            run = self._run
+            results = {name: run.result(index) for index, name in enumerate(run.plan.names)}
+            self._summarise(self._wide_pipeline.emit_pipeline_wide, results, self._context)
+
+    def _summarise(self, emit: Callable[..., None], *args: Any) -> None:
+        try:
+            self._run.call_isolated(emit, *args)
+        except Exception:  # noqa: BLE001 - a summary is about the run, not a part of it
+            _log.exception("wide_event.failed", emitter=repr(emit))
+
     def stage_started(self, index: int) -> None:
         """Tell that a stage begins its first attempt."""
         plan = self._run.plan
@@ -104,6 +131,11 @@ class Announcer:
         else:
             facts["reason"] = output.data.get("cancel_reason", "")
         self.tell(_STAGE_EVENTS[output.status], facts)
+        if self._wide_stage is not None:
+            name = run.plan.names[index]
+            self._summarise(
+                self._wide_stage.emit_stage_wide, name, run.result(index), self._context
+            )
 
     def retry(
         self,

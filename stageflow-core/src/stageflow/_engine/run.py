@@ -26,7 +26,7 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskGroup
 
-from stageflow._engine.announce import Announcer, Listener
+from stageflow._engine.announce import Announcer, Listener, WideEvents
 from stageflow._engine.call import Invocation, as_output, execute_attempts
 from stageflow._engine.cleanup import CleanupRegistry
 from stageflow._engine.deadlines import Deadlines
@@ -72,6 +72,8 @@ class RunOptions:
         config: Configuration provider that stages see as `ctx.config`.
         resources: Opened resources that stages see as `ctx.resources`.
         listeners: Are told every lifecycle event.
+        wide_stage: Summarises each stage; None for nobody.
+        wide_pipeline: Summarises the run; None for nobody.
         is_retryable: Says of an exception whether another attempt could help.
     """
 
@@ -82,6 +84,8 @@ class RunOptions:
     config: Any = None
     resources: Mapping[str, Any] | None = None
     listeners: tuple[Listener, ...] = ()
+    wide_stage: WideEvents | None = None
+    wide_pipeline: WideEvents | None = None
     is_retryable: Callable[[BaseException], bool] = is_transient
 
 
@@ -198,7 +202,7 @@ class Run:
         listeners = options.listeners
         if self._sink is not None:
             listeners = (self._tell_sink, *listeners)
-        if listeners:
+        if listeners or options.wide_stage is not None or options.wide_pipeline is not None:
             self._announcer = Announcer(self, listeners, context)
 
     # What contexts, layers and the announcer ask of the run.
@@ -264,6 +268,10 @@ class Run:
             door=self._door,
             on_abandoned=lambda: self._note_abandoned(context.stage_name),
         )
+
+    def call_isolated(self, function: Callable[..., object], *args: Any) -> None:
+        """Call *function* as a stage would: it finds the run, and leaves no variable set."""
+        self._base_context.copy().run(function, *args)
 
     def note_attempt(self, index: int, attempt: int) -> None:
         """Remember that stage *index* is in its *attempt*."""
@@ -392,6 +400,7 @@ class Run:
             await self._cleanups.run_all(timeout=self.options.cleanup_timeout)
         if self._announcer is not None:
             self._announcer.run_ended(status, self._end_facts(status))
+            self._announcer.summarise_run()
         if self._deliveries:
             with anyio.move_on_after(self.options.cleanup_timeout):
                 while self._deliveries:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from stageflow._engine.announce import WideEvents
 from stageflow._engine.call import Layer
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, Plan, StagePolicy, compile_plan
@@ -15,6 +16,7 @@ from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow._engine.validation import fault
 from stageflow.context import PipelineContext, StageContext
 from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.observability.wide_events import WideEventEmitter
 from stageflow.pipeline.functions import RunInput, RunInputError, bind_functions
 from stageflow.stages import StageKind, StageOutput
 
@@ -71,6 +73,10 @@ class UnifiedStageGraph:
             the dependants of the failed stage and runs the others.
         max_concurrency: How many stages may run at once; None for no limit.
         cleanup_timeout: Seconds for all clean-ups of a run together.
+        emit_stage_wide_events: Whether each stage is summarised in a wide event.
+        emit_pipeline_wide_event: Whether each run is.
+        wide_event_emitter: What makes the wide events; a plain one unless given.
+        clock: Source of time.
         options: What every run is given besides its context.
         known_faults: Faults found before; reported with all others.
 
@@ -87,6 +93,9 @@ class UnifiedStageGraph:
         on_failure: OnFailure = "stop",
         max_concurrency: int | None = None,
         cleanup_timeout: float = 10.0,
+        emit_stage_wide_events: bool = False,
+        emit_pipeline_wide_event: bool = False,
+        wide_event_emitter: WideEvents | None = None,
         clock: Clock | None = None,
         options: RunOptions | None = None,
         known_faults: Sequence[ContractErrorInfo] = (),
@@ -107,7 +116,16 @@ class UnifiedStageGraph:
             type(node.runner).__name__ == "_BoundFunction" for node in bound
         )
         options = options or RunOptions(cleanup_timeout=cleanup_timeout)
-        self._options = options if clock is None else attrs.evolve(options, clock=clock)
+        if clock is not None:
+            options = attrs.evolve(options, clock=clock)
+        if emit_stage_wide_events or emit_pipeline_wide_event:
+            emitter = wide_event_emitter or WideEventEmitter()
+            options = attrs.evolve(
+                options,
+                wide_stage=emitter if emit_stage_wide_events else None,
+                wide_pipeline=emitter if emit_pipeline_wide_event else None,
+            )
+        self._options = options
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import anyio
 
+from stageflow._engine.announce import WideEvents
 from stageflow._engine.call import Layer
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, StagePolicy
 from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
@@ -142,6 +143,9 @@ class Pipeline:
         on_failure: OnFailure = "stop",
         max_concurrency: int | None = None,
         cleanup_timeout: float = 10.0,
+        emit_stage_wide_events: bool = False,
+        emit_pipeline_wide_event: bool = False,
+        wide_event_emitter: WideEvents | None = None,
         **options: Any,
     ) -> UnifiedStageGraph:
         """Validate the declaration and return the graph that runs it.
@@ -151,6 +155,9 @@ class Pipeline:
             on_failure: What a failure does to the run: `stop` or `continue`.
             max_concurrency: How many stages may run at once.
             cleanup_timeout: Seconds for all clean-ups of a run together.
+            emit_stage_wide_events: Whether each stage is summarised in a wide event.
+            emit_pipeline_wide_event: Whether each run is.
+            wide_event_emitter: What makes the wide events; a plain one unless given.
             **options: Further keywords of `UnifiedStageGraph`.
 
         Raises:
@@ -163,6 +170,9 @@ class Pipeline:
             on_failure=on_failure,
             max_concurrency=max_concurrency,
             cleanup_timeout=cleanup_timeout,
+            emit_stage_wide_events=emit_stage_wide_events,
+            emit_pipeline_wide_event=emit_pipeline_wide_event,
+            wide_event_emitter=wide_event_emitter,
             **options,
         )
 

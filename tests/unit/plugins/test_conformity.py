@@ -21,7 +21,7 @@ class Store(Protocol):
 
     def told(self, text: str) -> Awaitable[None] | None:
         """Tell it, now or later."""
-        return print(text)
+        self.count(deep=bool(text))
 
 
 class WithAttribute(Protocol):
@@ -198,6 +198,14 @@ def test_an_abstract_method_left_abstract_is_missing():
         def close(self) -> None: ...
 
     assert problems(type("Half", (Abstract,), {}), Abstract) == ["close is missing"]
+
+
+def test_a_method_that_only_says_it_is_not_there_is_missing():
+    class Refuses(Protocol):
+        def close(self) -> None:
+            raise NotImplementedError("override close")
+
+    assert problems(type("Half", (Refuses,), {}), Refuses) == ["close is missing"]
 
 
 def test_attributes_are_looked_for_on_objects_only():

@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stageflow.plugins._toml_lines import key_lines
@@ -20,6 +20,7 @@ from stageflow.plugins._toml_lines import key_lines
         ("# a = 0\n\na = 1", ("a",), 3),
         ("[t]\na = 1\n[u]\na = 2", ("u", "a"), 4),
         ("[t]\na = 1\n[u]\na = 2", ("u",), 3),
+        ("\n[t.u]\na = 1", ("t",), 2),
         ("a.b.c = 1", ("a", "b", "c"), 1),
         ("a.b.c = 1", ("a", "b"), 1),
         ("[t . u]\n'a b'.\"c\\u0064\" = 1", ("t", "u", "a b", "cd"), 2),
@@ -55,6 +56,7 @@ documents = st.recursive(
 )
 
 
+@settings(max_examples=60)
 @given(documents, st.randoms(use_true_random=False))
 def test_every_key_of_any_document_is_found(document, random):
     text, expected = render(document, random)

@@ -62,6 +62,8 @@ def _is_bare(member: Any) -> bool:
     if not isinstance(function, FunctionType):
         return False
     code = function.__code__
+    if code.co_names == ("NotImplementedError",):
+        return True
     return not code.co_names and set(code.co_consts) <= {function.__doc__, None, Ellipsis}
 
 

@@ -41,7 +41,8 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
         if pieces[0] == "[":
             is_array = pieces[1:2] == ["["]
             table = _header(_parts(pieces), arrays, is_array=is_array)
-            lines.setdefault(table, line)
+            for depth in range(1, len(table) + 1):
+                lines.setdefault(table[:depth], line)
         else:
             path = table
             for part in _parts(pieces[: pieces.index("=")]):

@@ -255,16 +255,17 @@ class Registry(Generic[T]):
             raise DuplicatePluginError(plural, used, [entry.origin for entry in usable])
         for entry in self._entries.get(used, ()):
             raise BlockedPluginError(plural, used, entry.origin, str(entry.refusal))
-        origin = self._settings.origin
-        where = origin(plural, asked) or (
-            origin(self.contract.name) if asked in self.chosen else None
-        )
+        origin = None
+        if asked in self._sections:
+            origin = self._settings.origin(plural, asked, "use")
+        elif asked in self.chosen:
+            origin = self._settings.origin(self.contract.name)
         raise UnknownPluginError(
             plural,
             used,
             [*self._entries, *self._sections],
             install=known_distribution(plural, used),
-            where=None if where is None else str(where),
+            where=None if origin is None else str(origin),
         )
 
     def _open(self, entry: Entry) -> _Loaded:

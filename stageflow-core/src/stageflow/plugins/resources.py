@@ -7,6 +7,7 @@ the others go on, and who asks for it is told why it is not there.
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from graphlib import CycleError, TopologicalSorter
@@ -197,9 +198,9 @@ class ResourceManager:
     def _plan(self, names: Iterable[str]) -> list[_Planned]:
         planned: dict[str, _Planned] = {}
         faults: list[ContractErrorInfo] = []
-        waiting = list(names)
+        waiting = deque(names)
         while waiting:
-            name = waiting.pop()
+            name = waiting.popleft()
             if name in planned:
                 continue
             try:

@@ -221,6 +221,8 @@ def _room(module: str) -> str:
 
 
 def _lives_elsewhere(module: ModuleType, name: str) -> bool:
+    if name not in vars(module):  # it is fetched from its home on first use
+        return True
     home = getattr(getattr(module, name), "__module__", None) or module.__name__
     here = _room(module.__name__)
     return home.startswith("stageflow.") and is_public(home) and _room(home) != here

@@ -20,7 +20,7 @@ SOURCES = {name: text for name, text in FILES.items() if "/src/" in name and nam
 # An address is there to be read by people, or as a name that nobody fetches; a package index, a
 # download host or a company's server has no business in the project.
 HOSTS = re.compile(
-    r"localhost|127(\.\d+){3}|0\.0\.0\.0|\[?::1\]?|"
+    r"[\w-]+|127(\.\d+){3}|0\.0\.0\.0|\[?::1\]?|"
     r"([\w-]+\.)*(example|test|invalid)(\.(com|net|org))?|"
     r"(www\.)?w3\.org|json-schema\.org|(www\.|docs\.|peps\.)?python\.org|"
     r"(www\.)?rfc-editor\.org|opentelemetry\.io"
@@ -97,6 +97,7 @@ def test_no_error_is_swallowed_without_a_trace():
     [
         ("127.0.0.1:8080/x", True),
         ("{host}:{port}/", True),
+        ("localhost/x", True),
         ("api.example.com/v1", True),
         ("user:secret@db.test/x", True),
         ("[::1]:80/", True),

@@ -1,8 +1,56 @@
-"""What authors of stages and plugins test with: the clock they rule, and a kit per contract."""
+"""What authors of stages and plugins test with: the clock they rule, and a kit per contract.
+
+The kits need pytest and are imported when they are asked for; the rest does without.
+"""
 
 from __future__ import annotations
 
-from stageflow.testing.clock import TestClock
-from stageflow.testing.factories import create_test_snapshot, create_test_stage_context
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ("TestClock", "create_test_snapshot", "create_test_stage_context")
+from stageflow.testing.clock import TestClock
+
+if TYPE_CHECKING:
+    from stageflow.testing.config_provider import ConfigProviderConformance
+    from stageflow.testing.conformance import ConformanceKit
+    from stageflow.testing.error_normalizer import ErrorNormalizerConformance
+    from stageflow.testing.event_sink import EventSinkConformance
+    from stageflow.testing.io_manager import IOManagerConformance
+    from stageflow.testing.resource import ResourceConformance
+    from stageflow.testing.run_store import RunStoreConformance
+    from stageflow.testing.telemetry_emitter import TelemetryEmitterConformance
+
+__all__ = (
+    "ConfigProviderConformance",
+    "ConformanceKit",
+    "ErrorNormalizerConformance",
+    "EventSinkConformance",
+    "IOManagerConformance",
+    "ResourceConformance",
+    "RunStoreConformance",
+    "TelemetryEmitterConformance",
+    "TestClock",
+)
+
+_KITS = {
+    "ConfigProviderConformance": "config_provider",
+    "ConformanceKit": "conformance",
+    "ErrorNormalizerConformance": "error_normalizer",
+    "EventSinkConformance": "event_sink",
+    "IOManagerConformance": "io_manager",
+    "ResourceConformance": "resource",
+    "RunStoreConformance": "run_store",
+    "TelemetryEmitterConformance": "telemetry_emitter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _KITS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_KITS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -109,16 +109,11 @@ class ConformanceKit:
     capabilities: ClassVar[Any] = None
     event_loops: ClassVar[tuple[str, ...]] = ("asyncio", "trio")
     closable: ClassVar[bool] = True
+    anyio_backend: ClassVar[Any]
 
-    @pytest.fixture(params=["asyncio", "trio"])
-    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
-        """Run each async test on each event loop that the implementation works on."""
-        event_loop = str(request.param)
-        if event_loop not in self.event_loops:
-            pytest.skip(f"{type(self).__name__} works on {' and '.join(self.event_loops)} only")
-        if event_loop == "trio":
-            pytest.importorskip("trio", reason="install trio to test on it, or narrow event_loops")
-        return event_loop
+    def __init_subclass__(cls) -> None:
+        # Not one fixture that skips: tests of a loop that does not matter should not be seen.
+        cls.anyio_backend = _event_loop(cls.event_loops)
 
     def needs(self, capability: str) -> None:
         """Skip the test unless *capability* is declared."""
@@ -139,6 +134,18 @@ class ConformanceKit:
                 clause_id = f"{match['prefix'].upper()}-{match['number']}"
                 found.setdefault(clause_id, []).append(name)
         return found
+
+
+def _event_loop(event_loops: tuple[str, ...]) -> Any:
+    """Return the fixture by which anyio's plugin runs each test on each of *event_loops*."""
+
+    @pytest.fixture(params=event_loops)
+    def anyio_backend(_: object, request: pytest.FixtureRequest) -> str:
+        if request.param == "trio":
+            pytest.importorskip("trio", reason="install trio to test on it, or narrow event_loops")
+        return str(request.param)
+
+    return anyio_backend
 
 
 async def failed_clauses(

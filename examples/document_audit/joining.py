@@ -38,6 +38,7 @@ MAX_GROUPS: Final = 200
 MAX_MEMBERS: Final = 50
 MAX_PROBLEMS: Final = 1_000
 _CATEGORIES: Final = ("secrets", "personal")
+_GROUPED: Final = ("format", "language", "encoding")
 
 
 def join_batches(
@@ -60,7 +61,7 @@ def join_batches(
     Raises:
         RunError: A result belongs to other files than its batch.
     """
-    joined = _Joined(root=listing.root)
+    joined = _Joined()
     for batch, result in results:
         if result is not None and result["batch"] != batch.key:
             raise RunError(
@@ -72,11 +73,58 @@ def join_batches(
 
 
 @attrs.define
+class _Tally:
+    """Totals, and sums by format, language and encoding, over the rows so far."""
+
+    counts: Counter[str] = attrs.field(factory=Counter)
+    groups: dict[str, dict[str, list[int]]] = attrs.field(
+        factory=lambda: {name: {} for name in _GROUPED}
+    )
+    kind_of: dict[str, str] = attrs.field(factory=dict)
+
+    def add(self, row: FileRow) -> None:
+        counts = self.counts
+        counts[row.kind] += 1
+        for name in ("lines", "comment", "blank", "words", "secrets", "personal"):
+            counts[name] += getattr(row, name)
+        counts["files_with_secrets"] += row.secrets > 0
+        counts["files_with_personal"] += row.personal > 0
+        counts["truncated"] += row.problem != "" and row.kind != "unreadable"
+        if row.kind == "source":
+            counts["code"] += row.lines - row.blank - row.comment
+        if row.kind in ("unreadable", "empty"):
+            return
+        self.kind_of[row.format] = row.kind
+        for name, sums in self.groups.items():
+            if value := getattr(row, name):
+                one = sums.setdefault(value, [0, 0, 0])
+                one[0] += 1
+                one[1] += row.size
+                one[2] += row.lines
+
+    def group(self, name: str) -> tuple[GroupTotal, ...]:
+        """The sums by one column, those first that have most lines."""
+        totals = [
+            GroupTotal(
+                name=value,
+                kind=self.kind_of[value] if name == "format" else "",
+                files=files,
+                bytes=size,
+                lines=lines,
+            )
+            for value, (files, size, lines) in self.groups[name].items()
+        ]
+        totals.sort(key=lambda total: (-total.lines, -total.files, total.name))
+        return tuple(totals)
+
+
+@attrs.define
 class _Joined:
     """What is kept of the batches so far."""
 
-    root: str
     files: FileTable = attrs.field(factory=FileTable)
+    tally: _Tally = attrs.field(factory=_Tally)
+    problems: list[Problem] = attrs.field(factory=list)
     numbers: list[int] = attrs.field(factory=list)
     sketches: list[bytes] = attrs.field(factory=list)
     rules: Counter[tuple[str, str]] = attrs.field(factory=Counter)
@@ -104,7 +152,11 @@ class _Joined:
                     self.sketches.append(from_text(sketch))
             if "detect" not in result:
                 values["problem"] = "was not analysed"
-            self.files.append(FileRow(**values))
+            row = FileRow(**values)
+            self.files.append(row)
+            self.tally.add(row)
+            if row.problem and len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(Problem(path=path, problem=row.problem))
 
     def _take(self, category: str, path: str, table: Mapping[str, Any] | None, place: int) -> int:
         """Take in the findings of one category in one file; return how many there are."""
@@ -127,19 +179,20 @@ class _Joined:
         """Make the report of all that was taken in."""
         equal = self._equal()
         near = self._near(equal)
+        left_out = (Problem(path=one.path, problem=one.reason) for one in listing.skipped)
         findings = [found for severity in SEVERITIES for found in self.findings[severity]]
         return Report(
             root=printable(listing.root),
             created_at=created_at,
             totals=self._totals(listing, equal, near),
-            formats=_by(self.files, "format"),
-            languages=_by(self.files, "language"),
-            encodings=_by(self.files, "encoding"),
+            formats=self.tally.group("format"),
+            languages=self.tally.group("language"),
+            encodings=self.tally.group("encoding"),
             rules=self._rule_totals(),
             findings=tuple(findings[:MAX_FINDINGS]),
             equal=tuple(map(self._equal_group, equal[:MAX_GROUPS])),
             near=tuple(map(self._near_group, near[:MAX_GROUPS])),
-            problems=tuple(self._problems(listing)[:MAX_PROBLEMS]),
+            problems=tuple([*self.problems, *left_out][:MAX_PROBLEMS]),
             files=self.files,
         )
 
@@ -187,55 +240,18 @@ class _Joined:
         )
         return NearGroup(count=len(group), members=members)
 
-    def _problems(self, listing: Listing) -> list[Problem]:
-        of_files = [
-            Problem(path=row.path, problem=row.problem) for row in self.files if row.problem
-        ]
-        return of_files + [Problem(path=one.path, problem=one.reason) for one in listing.skipped]
-
     def _totals(
         self, listing: Listing, equal: list[list[int]], near: list[list[tuple[int, float]]]
     ) -> Totals:
-        column = {name: self.files.column(name) for name in ("size", "secrets", "personal")}
-        counts: Counter[str] = Counter()
-        for row in self.files:
-            counts[row.kind] += 1
-            counts["truncated"] += row.kind not in ("unreadable", "binary") and bool(row.problem)
-            if row.kind == "source":
-                counts["code"] += row.lines - row.blank - row.comment
-            for name in ("lines", "comment", "blank", "words"):
-                counts[name] += getattr(row, name)
+        sizes = self.files.column("size")
         return Totals(
             files=len(self.files),
-            bytes=sum(column["size"]),
+            bytes=sum(sizes),
             skipped=listing.skipped_count,
-            secrets=sum(column["secrets"]),
-            personal=sum(column["personal"]),
-            files_with_secrets=sum(map(bool, column["secrets"])),
-            files_with_personal=sum(map(bool, column["personal"])),
             equal_groups=len(equal),
             equal_copies=sum(len(group) - 1 for group in equal),
-            equal_bytes=sum(column["size"][group[0]] * (len(group) - 1) for group in equal),
+            equal_bytes=sum(sizes[group[0]] * (len(group) - 1) for group in equal),
             near_groups=len(near),
             near_files=sum(map(len, near)),
-            **counts,
+            **self.tally.counts,
         )
-
-
-def _by(files: FileTable, name: str) -> tuple[GroupTotal, ...]:
-    """Add up files, bytes and lines by the value that the rows have in the column *name*."""
-    sums: dict[str, list[Any]] = {}
-    for row in files:
-        value = getattr(row, name)
-        if value and row.kind not in ("unreadable", "empty"):
-            kind = row.kind if name == "format" else ""
-            one = sums.setdefault(value, [kind, 0, 0, 0])
-            one[1] += 1
-            one[2] += row.size
-            one[3] += row.lines
-    totals = [
-        GroupTotal(name=value, kind=kind, files=count, bytes=size, lines=lines)
-        for value, (kind, count, size, lines) in sums.items()
-    ]
-    totals.sort(key=lambda total: (-total.lines, -total.files, total.name))
-    return tuple(totals)

@@ -43,10 +43,10 @@ _SMALL_WORDS: Final = {
     "finns bli blev",
     "Danish": "og det at en jeg som på er af for med til den har de ikke om et men var sig fra "
     "vi så kan når nu han hun skal eller efter ved også der hvor alle sin dette under meget blev "
-    "være kun over",
+    "være kun over op hvad mig efter blevet",
     "Norwegian": "og det at jeg som på er av for med til den har de ikke om et men var seg fra "
     "vi så kan når nå han hun skal eller etter ved også der hvor alle sin dette under ble bli meg "
-    "deg være bare noe hva mye må før over dere",
+    "deg være bare noe hva mye må før over dere opp blitt",
     "Polish": "na się nie to jest że do jak ale po co tak za od przez dla już był czy "
     "który która które jego jej ich oraz lub być może tylko tym przy są także ten tego",
     "Turkish": "ve bir bu için ile de da olarak çok daha olan gibi ama ne var en sonra kadar her "

@@ -66,10 +66,8 @@ _IPV6 = re.compile(r"[23](?<![\w:.][23])[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:
 _NO_ADDRESS = re.compile(
     r"(?:version|release|\bv|==|~=|>=|<=|\^|oid|identifier)\W{0,4}\Z", re.IGNORECASE
 )
-_PHONE_ABROAD = re.compile(
-    r"(?<![\w+.=)\]-])\+[1-9]\d{0,2}+(?:[ .\u00a0-]?+\(?+\d{1,5}+\)?+){1,7}+(?![\w+]|[.,-]\d)",
-    re.ASCII,
-)
+_PHONE_ABROAD = re.compile(r"(?<![\w+.=)\]-])\+[1-9][0-9 .()\u00a0-]{6,24}[0-9](?![\w+]|[.,-]\d)")
+_NO_PHONE_BEHIND = re.compile(r"[ .\u00a0-]{2}")
 _A_FRACTION = re.compile(r"\+\d+\.\d+")
 _PHONE_AT_HOME = re.compile(
     r"(?<![\w.+/-])(?:\([2-9]\d\d\) ?|[2-9]\d\d([.-]))[2-9]\d\d(?(1)\1|-)\d{4}(?![\w-]|\.\d)",
@@ -170,14 +168,16 @@ def _is_no_mailbox(text: str, at: int, local: str, domain: re.Match[str]) -> boo
 
 
 def _phone(match: re.Match[str]) -> Iterator[Hit]:
-    digits = re.sub(r"\D", "", match[0])
-    grouped = len(digits) < len(match[0].lstrip("+"))
-    if not 8 <= len(digits) <= 15 or len(set(digits)) < 4 or _A_FRACTION.fullmatch(match[0]):
+    number = _NO_PHONE_BEHIND.split(match[0], maxsplit=1)[0]
+    digits = re.sub(r"\D", "", number)
+    grouped = len(digits) < len(number.lstrip("+"))
+    if not 8 <= len(digits) <= 15 or len(set(digits)) < 4 or _A_FRACTION.fullmatch(number):
         return
     if grouped or len(digits) >= 11:
         fiction = digits[-7:-2] == "55501"  # set aside in North America for stories
-        shown = blank_out(match[0], keep_start=3 if match[0][0] == "+" else 0, keep_end=2)
-        yield Hit(*match.span(), "phone number", "info" if fiction else "low", shown)
+        shown = blank_out(number, keep_start=3 if number[0] == "+" else 0, keep_end=2)
+        end = match.start() + len(number)
+        yield Hit(match.start(), end, "phone number", "info" if fiction else "low", shown)
 
 
 def _ip_address(text: str, match: re.Match[str]) -> Iterator[Hit]:

@@ -69,7 +69,7 @@ _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?!-----)[\s\S]){0,400}?[A-Za-z0-9+/]{40}"
 )
-_JWT = re.compile(r"(?<![\w-])(eyJ[\w-]{10,2000}+)\.eyJ[\w-]{10,8000}+\.[\w-]{16,2000}+", re.ASCII)
+_JWT = re.compile(r"(?<![\w-])(eyJ[\w-]{10,2000})\.eyJ[\w-]{10,8000}\.[\w-]{16,2000}", re.ASCII)
 _URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}\Z")
 _URL_PASSWORD = re.compile(
     r"""://[^\s/:@'"`<>{}\\]{0,64}:([^\s/:@'"`<>\\]{3,128})@([\w.-]{1,253}|\[)"""
@@ -99,7 +99,7 @@ _NOT_SECRET_NAME = re.compile(
 )
 _MADE_UP = re.compile(
     r"example|sample|dummy|fake|change.?(?:me|it)|your|insert|replace|redact|placehold|not.?real"
-    r"|x{3,}|\*{3,}|\.{3}|(.)\1{5,}|1234567|abcdef|\$[({\w]|\{\{?|%[({s]|^env[:.]|environ|secrets\.",
+    r"|x{4,}|\*{3,}|\.{3}|(.)\1{5,}|1234567|abcdef|\$[({\w]|\{\{?|%[({s]|^env[:.]|environ|secrets\.",
     re.IGNORECASE,
 )
 _WEAK = frozenset({
@@ -152,8 +152,8 @@ def looks_random(value: str) -> bool:
     classes = value.translate(_CLASSES)
     if "0" not in classes or ("a" not in classes and "A" not in classes):
         return False
-    if len(value) < 24 and _HEX.fullmatch(value):
-        return False  # so short, it is more often the name of a version or a digest
+    if _HEX.fullmatch(value):  # a shorter one is more often the name of a version
+        return len(value) >= 24 and _entropy(value) >= 2.6
     changes = len(_CLASS_CHANGE.findall(classes))
     return changes >= 0.25 * len(value) and _entropy(value) >= 3.0
 

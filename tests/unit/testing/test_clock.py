@@ -299,3 +299,14 @@ def test_an_event_loop_that_hides_its_queue_is_served_too(monkeypatch: pytest.Mo
 
 def _hide_ready(target: object, name: str, default: object = None) -> object:
     return default if name == "_ready" else getattr(target, name, default)
+
+
+async def test_no_time_to_wait_for_is_a_checkpoint_and_no_more() -> None:
+    clock = TestClock(autojump=True)
+    await clock.sleep(0)
+    await clock.sleep(-1)
+    assert clock.monotonic() == 0
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await clock.sleep(0)
+    assert scope.cancelled_caught

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from stageflow.events import (
 )
 from stageflow.observability import EventSink as EventSinkFromObservability
 from stageflow.observability import WideEventEmitter, emit_pipeline_wide, emit_stage_wide
+from stageflow.testing import TestClock
 from stageflow.testing.event_sink import RecordingEventSink
 from support.golden_events import check_schemas
 
@@ -450,3 +452,39 @@ async def test_a_cancelled_run_and_a_cancelled_branch(ctx, sink, scope, status, 
         await graph.run(ctx)
     [(_, run)] = wide(sink)
     assert (run["status"], run["state"], run["stages_cancelled"]) == (status, state, 2)
+
+
+async def test_v21_events_leave_no_keys_and_no_files_behind(pipeline, ctx, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    graph = pipeline.build(emit_stage_wide_events=True, emit_pipeline_wide_event=True)
+    results = await graph.run(ctx)
+    assert list(tmp_path.iterdir()) == []
+    assert ctx.data == {}
+    assert {name: set(output.data) for name, output in results.items()} == {
+        "greet": {"text"},
+        "shout": {"response"},
+    }
+
+
+async def test_v21_parallel_stages_have_times_of_their_own(ctx, sink):
+    clock = TestClock()
+
+    async def slow(_ctx):
+        await clock.sleep(3.0)
+
+    async def fast(_ctx):
+        await clock.sleep(1.0)
+
+    graph = (
+        Pipeline()
+        .with_stage("slow", slow, StageKind.WORK)
+        .with_stage("fast", fast, StageKind.WORK)
+        .build(emit_stage_wide_events=True, emit_pipeline_wide_event=True, clock=clock)
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(graph.run, ctx)
+        await clock.advance(3.0)
+    durations = {data["stage"]: data["duration_ms"] for data in sink.of("stage.wide")}
+    assert durations == {"slow": 3000.0, "fast": 1000.0}
+    assert sink.of("pipeline.wide")[0]["duration_ms"] == 3000.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from stageflow.context import PipelineContext, StageContext
@@ -19,6 +20,9 @@ Context = PipelineContext | StageContext
 PipelineState = Literal["completed", "failed", "cancelled"]
 
 _CORRELATION_IDS: Final = ("pipeline_run_id", "request_id", "session_id", "user_id", "org_id")
+_METADATA: Final = ("service", "topology", "execution_mode")
+_FACTS: Final = (*_CORRELATION_IDS, "interaction_id", *_METADATA)
+_facts_of_pipeline_context = attrgetter(*_FACTS)
 _TERMINAL: Final = (StageStatus.OK, StageStatus.SKIP, StageStatus.CANCEL, StageStatus.FAIL)
 _STATES: Final[Mapping[str, PipelineState]] = {
     "OK": "completed",
@@ -56,6 +60,9 @@ class WideEventEmitter:
         self.event_sink = event_sink
         self.stage_event_type = stage_event_type
         self.pipeline_event_type = pipeline_event_type
+        # The facts of the context seen last, as they were and as they are told: a run's events
+        # come one after the other, and writing out its ids is half the cost of each.
+        self._seen: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def emit_stage_wide(
         self,
@@ -116,10 +123,22 @@ class WideEventEmitter:
             sink = getattr(ctx, "event_sink", None)
         if sink is None:
             sink = get_event_sink()
-        payload.update(_about(ctx))
+        payload.update(self._about(ctx))
         if extra is not None:
             payload["extra"] = dict(extra)
         deliver(sink, type, payload)
+
+    def _about(self, ctx: Context) -> dict[str, Any]:
+        facts = _facts_of(ctx)
+        seen, about = self._seen
+        if facts != seen:
+            about = _written_out(facts)
+            self._seen = (facts, about)
+        return {
+            **about,
+            "correlation_ids": {name: about[name] for name in _CORRELATION_IDS},
+            "pipeline_metadata": {name: about[name] for name in _METADATA},
+        }
 
 
 def emit_stage_wide(
@@ -223,16 +242,17 @@ def _counts(results: Mapping[str, Outcome]) -> dict[str, Any]:
     }
 
 
-def _about(ctx: Context) -> dict[str, Any]:
-    correlation = {name: _text(_from(ctx, name)) for name in _CORRELATION_IDS}
-    metadata = {name: _from(ctx, name) for name in ("service", "topology", "execution_mode")}
-    return {
-        **correlation,
-        "interaction_id": _text(_from(ctx, "interaction_id")),
-        **metadata,
-        "correlation_ids": correlation,
-        "pipeline_metadata": metadata,
-    }
+def _facts_of(ctx: Context) -> tuple[Any, ...]:
+    if type(ctx) is PipelineContext:
+        return _facts_of_pipeline_context(ctx)
+    return tuple(_from(ctx, name) for name in _FACTS)
+
+
+def _written_out(facts: tuple[Any, ...]) -> dict[str, Any]:
+    about = dict(zip(_FACTS, facts, strict=True))
+    for name in (*_CORRELATION_IDS, "interaction_id"):
+        about[name] = _text(about[name])
+    return about
 
 
 def _from(ctx: Context, name: str) -> Any:

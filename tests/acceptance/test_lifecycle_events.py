@@ -164,6 +164,7 @@ async def test_a_stage_that_is_tried_again(sink, ctx):
 
     policy = RetryPolicy(max_attempts=3, base_delay_ms=100, jitter="none")
     clock = TestClock(autojump=True)
+    clock.tick(1.0)
     await demo(("a", third_time), retry=policy).build(clock=clock).run(ctx)
     check_schemas(sink.events)
     tried = sink.of("stage.retry_scheduled")
@@ -173,7 +174,7 @@ async def test_a_stage_that_is_tried_again(sink, ctx):
     ]
     assert {event["error"] for event in tried} == {"not yet"}
     [done] = sink.of("stage.completed")
-    assert done["attempt"] == 3
+    assert (done["attempt"], done["duration_ms"]) == (3, pytest.approx(300.0))
 
 
 async def test_a_stage_that_is_tried_in_vain(sink, ctx):

@@ -469,6 +469,7 @@ async def test_v21_events_leave_no_keys_and_no_files_behind(pipeline, ctx, tmp_p
 
 async def test_v21_parallel_stages_have_times_of_their_own(ctx, sink):
     clock = TestClock()
+    clock.tick(1.0)
 
     async def slow(_ctx):
         await clock.sleep(3.0)

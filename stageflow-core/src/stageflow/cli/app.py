@@ -1,0 +1,190 @@
+"""The commands of `stageflow` and their options. What they do is imported when they are invoked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ("app",)
+
+app = typer.Typer(
+    name="stageflow",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""Examples:
+
+\b
+  stageflow run hello.py:pipeline               run what `pipeline` in hello.py is
+  stageflow run shop.audit:build -i folder=docs call the function `build` first
+  stageflow run hello.py:pipeline --json | jq   one JSON document, for programs
+  stageflow graph hello.py:pipeline             draw it in the terminal
+  stageflow runs show last                      tell the story of the newest run
+
+`stageflow COMMAND --help` explains one command.""",
+)
+
+
+class Drawing(StrEnum):
+    """How a pipeline can be drawn."""
+
+    ASCII = "ascii"
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"stageflow {version('stageflow-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run graphs of stages, draw them, and read the records of their runs."""
+
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="`module:name` or `path/file.py:name`: a pipeline, or a function that returns one.",
+    ),
+]
+InputOption = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE",
+        help="An input; JSON if it is that, else text. `input_text` is the text the run is about.",
+    ),
+]
+InputFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", help="A JSON object with inputs; `-` reads stdin."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")]
+
+
+@app.command(
+    epilog="""Exit status: 0 done, also if the run cancelled itself; 1 failed; 2 not started, because
+something was wrong with the command, the target or its definition; 130 cancelled by Ctrl-C."""
+)
+def run(
+    target: TargetArgument,
+    input: InputOption = [],  # noqa: B006 - typer copies it
+    input_file: InputFileOption = None,
+    json: JsonOption = False,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Keep no record of the run.")
+    ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="A line for every event, as in a pipe; with --json, a list.")
+    ] = False,
+    max_concurrency: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many stages may run at once.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Run a pipeline and show how it goes.
+
+    Runs are recorded in .stageflow/runs.sqlite3 beside the project's pyproject.toml.
+    """
+    from stageflow.cli.run_command import RunRequest, run_command
+
+    request = RunRequest(
+        target=target,
+        inputs=tuple(input),
+        input_file=input_file,
+        json=json,
+        record=not no_record,
+        events=events,
+        max_concurrency=max_concurrency,
+        debug=debug,
+    )
+    raise typer.Exit(run_command(request))
+
+
+
+
+@app.command()
+def graph(
+    target: TargetArgument,
+    input: InputOption = [],  # noqa: B006 - typer copies it
+    input_file: InputFileOption = None,
+    format: Annotated[
+        Drawing, typer.Option("--format", "-f", help="How to draw it.")
+    ] = Drawing.ASCII,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Draw into a file.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Draw a pipeline, without running it.
+
+    SVG needs the extra `stageflow-core[svg]`, or Graphviz's `dot`.
+    """
+    from stageflow.cli.graph_command import graph_command
+
+    graph_command(
+        target,
+        inputs=input,
+        input_file=input_file,
+        format=format.value,
+        output=output,
+        debug=debug,
+    )
+
+
+runs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the records of runs.")
+app.add_typer(runs, name="runs")
+
+
+@runs.command("list")
+def runs_list(
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only runs that ended so, such as failed.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the runs of this project, newest first."""
+    from stageflow.cli.runs_command import list_command
+
+    list_command(status=status, limit=limit, json=json, debug=debug)
+
+
+@runs.command("show")
+def runs_show(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="`last`, the id of a run, or its beginning.")
+    ] = "last",
+    json: JsonOption = False,
+    events: Annotated[bool, typer.Option("--events", help="Show each event, too.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show each stage, also of a very large run.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Tell the story of a run: how it ended, and when each stage ran."""
+    from stageflow.cli.runs_command import show_command
+
+    show_command(run, json=json, events=events, every=every, debug=debug)

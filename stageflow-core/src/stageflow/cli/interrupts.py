@@ -1,0 +1,77 @@
+"""Ctrl-C: the first asks the run to stop, clean-ups included; the second stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+import anyio.lowlevel
+
+__all__ = ("Interrupts",)
+
+_NAMES: Final = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_SHOW_CURSOR: Final = "\x1b[?25h"
+
+
+class Interrupts:
+    """Takes the process's signals while a run is made and goes on.
+
+    Attributes:
+        signal: What was received first; None if nothing was.
+
+    Args:
+        is_live: Whether a view must be put back before the process ends at once.
+    """
+
+    def __init__(self, *, is_live: bool = False) -> None:
+        self.signal: int | None = None
+        self._is_live = is_live
+        self._cancel: Callable[[str], object] | None = None
+        self._announce: Callable[[str], object] = _write
+        self._soon: Callable[..., object] | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def status(self) -> int:
+        """Exit status of a process that the signal ended."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in _NAMES:
+                # Who started us may have switched it off, as `nohup` and `&` do.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def cancel_by(
+        self, cancel: Callable[[str], object], announce: Callable[[str], object] | None = None
+    ) -> None:
+        """From now on, cancel the run with *cancel*, in the event loop that calls this."""
+        self._cancel = cancel
+        self._announce = announce or _write
+        # The command runs on asyncio; its loop may be woken from a signal handler.
+        self._soon = anyio.lowlevel.current_token().native_token.call_soon_threadsafe
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            _write("Stopped at once; clean-ups may not have run.", _SHOW_CURSOR if self._is_live else "")
+            os._exit(128 + number)
+        self.signal = number
+        if self._cancel is None or self._soon is None:
+            raise KeyboardInterrupt
+        self._announce("Cancelling the run and cleaning up; Ctrl-C again stops at once.")
+        self._soon(self._cancel, f"interrupted by {_NAMES[signal.Signals(number)]}")
+
+
+def _write(text: str, before: str = "") -> None:
+    # Not through the stream: the signal may have come in the middle of a write to it.
+    os.write(2, f"{before}\n{text}\n".encode())

@@ -1,0 +1,275 @@
+"""`stageflow runs`: list what ran, and tell the story of one run from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import anyio
+
+from stageflow.cli.plain_view import event_line
+from stageflow.cli.records import find_run, make_store, records_path
+from stageflow.cli.session import reporting, write_json
+from stageflow.cli.story import RunStory, StageStory
+from stageflow.cli.text import (
+    GLYPHS,
+    STATUS_STYLES,
+    Terminal,
+    ago,
+    columns,
+    cut,
+    one_line,
+    padded,
+    plural,
+    span,
+    width,
+)
+from stageflow.contracts.run_store import RunEvent, RunRecord, RunStoreCapabilities
+
+__all__ = ("list_command", "show_command")
+
+_SHORT_ID: Final = 8
+_MOST_STAGES: Final = 100
+_SHOWN_OF_MORE: Final = 40
+_WIDEST_NAME: Final = 40
+_NARROWEST_BAR: Final = 12
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+
+
+# --- list ---------------------------------------------------------------------------------------
+
+
+def list_command(*, status: str | None, limit: int, json: bool, debug: bool = False) -> None:
+    """List the newest runs.
+
+    Raises:
+        SystemExit: If they cannot be listed; why has been told.
+    """
+    with reporting(json=json, debug=debug) as stream:
+        path = records_path()
+        records = anyio.run(_listed, path, status, limit) if path.exists() else ()
+        if json:
+            write_json(stream, [_as_dict(record) for record in records])
+            return
+        terminal = Terminal(stream)
+        if not records:
+            what = f"No run with the status {status}" if status else "No run"
+            terminal.line(f"{what} is recorded in {_near(path)}.")
+            return
+        now = datetime.now(UTC)
+        rows = [_row(record, now) for record in records]
+        head = ("run", "pipeline", "status", "started", "took", "")
+        terminal.lines(columns(terminal, head, rows, right=(4,)))
+
+
+async def _listed(path: Path, status: str | None, limit: int) -> Sequence[RunRecord]:
+    async with make_store(path, read_only=True) as store:
+        return await store.list_runs(status=status, limit=limit)  # type: ignore[no-any-return]
+
+
+def _row(record: RunRecord, now: datetime) -> list[str | tuple[str, str]]:
+    why = record.error or record.metadata.get("reason") or ""
+    return [
+        str(record.run_id)[:_SHORT_ID],
+        one_line(_pipeline(record)),
+        (record.status.value, STATUS_STYLES.get(record.status.value, "")),
+        ago(record.created_at, now),
+        span(record.duration_ms),
+        (one_line(why), "dim"),
+    ]
+
+
+def _pipeline(record: RunRecord) -> str:
+    return str(record.metadata.get("pipeline_name") or record.topology or "")
+
+
+def _as_dict(record: RunRecord) -> dict[str, Any]:
+    known = {
+        "run_id": str(record.run_id),
+        "pipeline_name": _pipeline(record),
+        "status": record.status.value,
+        "created_at": record.created_at.isoformat(),
+        "updated_at": record.updated_at.isoformat(),
+        "duration_ms": record.duration_ms,
+        "error": record.error,
+        "service": record.service,
+        "topology": record.topology,
+        "execution_mode": record.execution_mode,
+    }
+    return {**known, "metadata": dict(record.metadata)}
+
+
+# --- show ---------------------------------------------------------------------------------------
+
+
+def show_command(
+    run: str, *, json: bool, events: bool, every: bool = False, debug: bool = False
+) -> None:
+    """Tell the story of one run.
+
+    Args:
+        run: `last`, an id, or the beginning of one.
+        json: Whether to print it as one JSON document.
+        events: Whether to show each event, too.
+        every: Whether to show each stage, however many there are.
+        debug: Whether to show tracebacks.
+
+    Raises:
+        SystemExit: If there is no such run; why has been told.
+    """
+    with reporting(json=json, debug=debug) as stream:
+        record, log = anyio.run(_read, records_path(), run)
+        story = RunStory()
+        for event in log:
+            story.note(event.type, {"timestamp": event.at.isoformat(), **(event.data or {})})
+        if json:
+            _write_document(stream, record, story, log if events else None)
+            return
+        page = _Page(Terminal(stream), record, story)
+        page.write_head()
+        page.write_stages(every=every)
+        if events:
+            page.write_events(log)
+
+
+async def _read(path: Path, run: str) -> tuple[RunRecord, Sequence[RunEvent]]:
+    if not path.exists():
+        from stageflow.cli.errors import RunLookupError
+
+        raise RunLookupError(
+            f"No run is recorded in {_near(path)}.",
+            hint="Start one with `stageflow run`, or go to the project whose runs you look for.",
+        )
+    async with make_store(path, read_only=True) as store:
+        record = await find_run(store, run)
+        has_log = RunStoreCapabilities.of(store).event_log
+        return record, await store.read_events(record.run_id) if has_log else ()
+
+
+def _write_document(
+    stream: TextIO, record: RunRecord, story: RunStory, log: Sequence[RunEvent] | None
+) -> None:
+    document = {
+        **_as_dict(record),
+        "stage_counts": dict(story.counts),
+        "retries": story.retries,
+        "stages": {name: stage.to_dict() for name, stage in story.stages.items()},
+    }
+    if log is not None:
+        document["events"] = [
+            {"number": each.number, "type": each.type, "at": each.at.isoformat(), "data": each.data}
+            for each in log
+        ]
+    write_json(stream, document)
+
+
+class _Page:
+    """The story of one run, as lines."""
+
+    def __init__(self, terminal: Terminal, record: RunRecord, story: RunStory) -> None:
+        self._terminal = terminal
+        self._record = record
+        self._story = story
+        self._began = story.started_at or record.created_at
+
+    def write_head(self) -> None:
+        """Write who and when, how it ended and why."""
+        record, story, out = self._record, self._story, self._terminal
+        status = out.paint(record.status.value, f"bold {STATUS_STYLES[record.status.value]}")
+        took = f" in {span(record.duration_ms)}" if record.duration_ms is not None else ""
+        out.line(f" {out.paint(one_line(_pipeline(record)), 'bold')}  {status}{took}")
+        started = record.created_at.astimezone()
+        facts = {
+            "run": str(record.run_id),
+            "started": f"{started:%Y-%m-%d %H:%M:%S %Z}, {ago(record.created_at, datetime.now(UTC))}",
+            "stages": f"{story.total:,}: {story.ending()}" if story.ended else f"{story.total:,}",
+            "reason": str(record.metadata.get("reason") or ""),
+            "failed": str(record.metadata.get("stage") or "") if record.error else "",
+            "error": record.error or "",
+        }
+        if not record.status.is_final:
+            last = max(filter(None, (stage.ended_at for stage in story.stages.values())), default=None)
+            when = ago(last or record.updated_at, datetime.now(UTC))
+            facts["note"] = f"no end is recorded; the last news is from {when}"
+        for label, text in facts.items():
+            if text:
+                out.line(f"   {out.paint(f'{label:<7}', 'dim')}  {one_line(text)}")
+
+    def write_stages(self, *, every: bool) -> None:
+        """Write a line for each stage, with a bar for when it ran."""
+        stages = list(self._story.stages.values())
+        out = self._terminal
+        if not stages:
+            out.line("   The record holds no events.")
+            return
+        shown = stages if every or len(stages) <= _MOST_STAGES else _notable(stages)
+        names = [one_line(stage.name) for stage in shown]
+        size = min(max(map(width, names)), _WIDEST_NAME)
+        room = max(out.width - size - 53, _NARROWEST_BAR)
+        whole = self._whole_ms()
+        scale = f"0{span(whole):>{room - 1}}"
+        head = f"      {padded('stage', size)}  {'kind':<9}  {'tries':>5}  {'start':>9}  {'took':>9}  {scale}"
+        out.line()
+        out.line(out.paint(head, "dim"))
+        for stage, name in zip(shown, names, strict=True):
+            self._write_stage(stage, padded(cut(name, size), size), room, whole)
+        if len(shown) < len(stages):
+            left = plural(len(stages) - len(shown), "more stage")
+            out.line()
+            out.line(f"   {left}; shown are those that failed, were tried again or took longest. --all shows all.")
+
+    def _whole_ms(self) -> float:
+        if self._record.duration_ms:
+            return self._record.duration_ms
+        ends = [self._offset_ms(stage.ended_at) for stage in self._story.stages.values()]
+        return max([*(end for end in ends if end is not None), 1.0])
+
+    def _offset_ms(self, at: datetime | None) -> float | None:
+        return None if at is None else (at - self._began).total_seconds() * 1000
+
+    def _write_stage(self, stage: StageStory, name: str, room: int, whole: float) -> None:
+        out, style = self._terminal, STATUS_STYLES[stage.status]
+        start = self._offset_ms(stage.started_at)
+        ran = start is not None
+        took = span(stage.duration_ms) if ran else ""
+        bar = _bar(start, stage.duration_ms or 0.0, whole, room) if start is not None else ""
+        facts = f"{stage.attempts or '':>5}  {span(start):>9}  {took:>9}"
+        kind = out.paint(f"{stage.kind:<9}", "dim")
+        glyph = out.paint(GLYPHS[stage.status], style)
+        out.line(f"   {glyph}  {name}  {kind}  {facts}  {out.paint(bar, style)}".rstrip())
+        note = "; ".join(filter(None, (stage.note, "a busy thread was left behind" if stage.abandoned else "")))
+        if note:
+            out.line(f"        {out.paint(f'↳ {one_line(note)}', style)}")
+
+    def write_events(self, log: Sequence[RunEvent]) -> None:
+        """Write the log, a line for each event."""
+        self._terminal.line()
+        for event in log:
+            data: Mapping[str, Any] = event.data or {}
+            self._terminal.line(event_line(self._terminal, event.type, data, event.at, self._began))
+
+
+def _notable(stages: Sequence[StageStory]) -> list[StageStory]:
+    """Return the stages of a large run that people look for, in the order in which they ran."""
+    troubled = [stage for stage in stages if stage.status == "fail" or stage.attempts > 1]
+    slowest = sorted(stages, key=lambda stage: -(stage.duration_ms or 0.0))
+    chosen = {id(stage) for stage in [*troubled, *slowest][:_SHOWN_OF_MORE]}
+    return [stage for stage in stages if id(stage) in chosen]
+
+
+def _bar(start: float, took: float, whole: float, room: int) -> str:
+    """Return a bar of blocks at its place on a scale of *room* columns."""
+    first = min(int(start / whole * room), room - 1)
+    eighths = max(round(took / whole * room * 8), 1)
+    eighths = min(eighths, (room - first) * 8)
+    blocks = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    return " " * first + blocks
+
+
+def _near(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

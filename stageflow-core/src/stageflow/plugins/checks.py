@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from stageflow.errors import StageflowError
 from stageflow.plugins._conversion import in_words
 from stageflow.plugins.errors import (
     BlockedPluginError,
+    DuplicatePluginError,
     LegacyPluginWarning,
     PluginBuildError,
     UnknownPluginError,
@@ -157,6 +159,9 @@ def _load(row: PluginRow, plugins: Plugins) -> Any:
     if row.registry == "commands":
         plugins.load_command(row.name)
     elif row.registry == "contracts":
+        owners = [each.origin for each in plugins.contracts if each.name == row.name]
+        if len(owners) > 1:
+            raise DuplicatePluginError("contracts", row.name, owners)
         plugins.registry(row.name).contract.load()
     elif row.registry == "hooks":
         for plugin in plugins.hooks.plugins:
@@ -235,6 +240,10 @@ def _fields(implementation: Implementation[Any], plugins: Plugins) -> Iterator[S
         yield SettingField(
             name=field.alias,
             kind=in_words(field.type),
-            default=None if default is attrs.NOTHING else repr(default),
+            default=None if default is attrs.NOTHING else _shown(default),
             origin=str(plugins.settings.origin(*path)) if is_set else None,
         )
+
+
+def _shown(default: Any) -> str:
+    return str(default) if isinstance(default, Path) else repr(default)

@@ -221,7 +221,7 @@ class Hooks:
                 yield f"{name} is not marked with @hookimpl"
         for caller in callers:
             if not caller.has_spec():
-                yield f"there is no hook {caller.name}; {did_you_mean(caller.name, known)}"
+                yield f"there is no hook {caller.name} ({did_you_mean(caller.name, known)})"
             for each in caller.get_hookimpls():
                 if each.plugin is value and inspect.iscoroutinefunction(each.function):
                     yield f"{caller.name} must not be async"

@@ -22,7 +22,7 @@ from stageflow.plugins.discovery import (
 from stageflow.plugins.errors import BlockedPluginError, DuplicatePluginError, UnknownPluginError
 from stageflow.plugins.registry import known_distribution
 from stageflow.plugins.settings import PluginRules, plugin_rules
-from stageflow.plugins.sources import SettingsTree
+from stageflow.plugins.sources import SettingsTree, WrittenText
 
 __all__ = ("OTHER_GROUPS", "PluginRow", "list_plugins")
 
@@ -136,15 +136,16 @@ def _contract_rows(
         for name, table in tables.items()
         if isinstance(table, Mapping) and "use" in table
     }
-    written = tree.values.get(contract.name, contract.default)
-    chosen = [str(name) for name in (written if isinstance(written, list) else [written]) if name]
+    chosen = _chosen(contract, tree)
+    # A default that this release does not have yet is nobody's mistake.
+    missing = chosen if contract.name in tree.values else []
     for row in _found_rows(contract.plural, found, rules):
         yield attrs.evolve(
             row,
             is_configured=row.name in tables and row.name not in uses,
             is_chosen=row.name in chosen and row.name not in uses,
         )
-    for name in dict.fromkeys([*tables, *chosen]):
+    for name in dict.fromkeys([*tables, *missing]):
         if name in installed and name not in uses:
             continue
         row = PluginRow(
@@ -160,3 +161,11 @@ def _contract_rows(
             install = known_distribution(contract.plural, used)
             row = row.failed(UnknownPluginError(contract.plural, used, installed, install=install))
         yield row
+
+
+def _chosen(contract: ContractEntry, tree: SettingsTree) -> list[str]:
+    """Return the names chosen for a contract as they are written, without checking them."""
+    written = tree.values.get(contract.name, contract.default)
+    if contract.many and isinstance(written, WrittenText) and written.is_loose:
+        return [name.strip() for name in written.split(",")]
+    return [str(name) for name in (written if isinstance(written, list) else [written]) if name]

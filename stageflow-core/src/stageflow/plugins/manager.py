@@ -172,15 +172,13 @@ class Plugins:
             UnknownContractError: If there is no such contract.
             DuplicatePluginError: If two distributions declare it.
         """
-        found = self._registries.get(contract)
+        found = self._registries.get(contract) or self._registries.get(f"{contract}s")
         if found is not None:
             return found
-        owners = [each for each in self._contracts if contract in {each.name, each.plural}]
-        if len(owners) > 1:
-            raise DuplicatePluginError("contracts", contract, [each.origin for each in owners])
-        if not owners:
-            raise UnknownContractError(contract, [each.name for each in self._contracts])
-        return self._registries[owners[0].plural]
+        owners = [each.origin for each in self._contracts if contract in {each.name, each.plural}]
+        if owners:
+            raise DuplicatePluginError("contracts", contract, owners)
+        raise UnknownContractError(contract, [each.name for each in self._contracts])
 
     def freeze(self) -> None:
         """Refuse every registration from now on; a runtime does so when it opens."""

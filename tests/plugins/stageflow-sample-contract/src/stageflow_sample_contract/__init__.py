@@ -1,0 +1,1 @@
+"""A plugin with a contract and hooks of its own."""

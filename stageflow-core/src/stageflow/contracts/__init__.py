@@ -83,6 +83,7 @@ from stageflow.contracts.storage import (
 )
 from stageflow.contracts.telemetry_emitter import (
     TelemetryEmitter,
+    TelemetryEmitterCapabilities,
     TelemetryEvent,
 )
 
@@ -134,6 +135,7 @@ __all__ = (
     "StorageVersionError",
     "SystemClock",
     "TelemetryEmitter",
+    "TelemetryEmitterCapabilities",
     "TelemetryEvent",
     "Unhealthy",
     "UnknownOptionError",

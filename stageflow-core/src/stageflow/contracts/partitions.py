@@ -135,7 +135,7 @@ def _escaped(text: str) -> str:
     return "".join(f"~{byte:02X}" for byte in text.encode())
 
 
-def _encode(value: object, whole: object, depth: int) -> str:  # noqa: PLR0911 - one per kind
+def _encode(value: object, whole: object, depth: int) -> str:
     if depth > _DEEPEST:
         raise PartitionError(whole, f"it is nested more than {_DEEPEST} deep")
     match value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import anyio
@@ -148,7 +149,25 @@ async def test_waiting_consumers_are_served_in_their_order():
             await settle()
         for number in range(3):
             await queue.put(number)
-    assert sorted(got) == [("a", 0), ("b", 1), ("c", 2)]
+            await settle()
+    assert got == [("a", 0), ("b", 1), ("c", 2)]
+
+
+async def test_everybody_who_waits_is_served_before_anybody_waits_again():
+    queue = ChunkQueue(2)
+    served = []
+
+    async def produce(name):
+        for _ in range(3):
+            await queue.put(name)
+
+    async with anyio.create_task_group() as group:
+        for name in "abc":
+            group.start_soon(produce, name)
+        for _ in range(9):
+            served.append(await queue.get())
+            await settle()
+    assert {"a", "b", "c"} == set(served[:5])
 
 
 async def test_many_producers_and_consumers_lose_and_double_nothing():
@@ -316,7 +335,7 @@ async def test_a_cancelled_put_has_not_accepted_its_item():
     assert queue.monitor.stats.total_items == 1
 
 
-async def test_room_that_a_cancelled_producer_was_woken_for_goes_to_the_next():
+async def test_a_producer_that_is_cancelled_in_line_is_not_waited_for():
     queue = ChunkQueue(1)
     await queue.put("first")
     scope = anyio.CancelScope()
@@ -330,36 +349,74 @@ async def test_room_that_a_cancelled_producer_was_woken_for_goes_to_the_next():
         await settle()
         group.start_soon(queue.put, "next")
         await settle()
+        scope.cancel()
+        await settle()
         assert await queue.get() == "first"
-        scope.cancel()  # woken, and cancelled before it runs
         with anyio.fail_after(1):
-            got = await queue.get()
-            rest = [] if got == "next" else [await queue.get()]
-    assert [got, *rest][-1] == "next"
+            assert await queue.get() == "next"
 
 
-async def test_an_item_that_a_cancelled_consumer_was_woken_for_goes_to_the_next():
+async def test_a_consumer_that_is_cancelled_in_line_is_not_waited_for():
     queue = ChunkQueue()
     scope = anyio.CancelScope()
     got = []
 
-    async def doomed():
-        with scope:
-            got.append(await queue.get())
-
     async def consume():
         got.append(await queue.get())
+
+    async def doomed():
+        with scope:
+            await consume()
 
     async with anyio.create_task_group() as group:
         group.start_soon(doomed)
         await settle()
         group.start_soon(consume)
         await settle()
-        await queue.put("item")
         scope.cancel()
         await settle()
-        await queue.close()
-    assert got.count("item") == 1
+        await queue.put("item")
+        await settle()
+        assert got == ["item"]
+
+
+# A task's own `cancel` reaches it even after it was woken; a cancel scope does not.
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_room_that_a_cancelled_producer_was_woken_for_goes_to_the_next():
+    queue = ChunkQueue(1)
+    await queue.put("first")
+    doomed = asyncio.create_task(queue.put("doomed"))
+    await settle()
+    patient = asyncio.create_task(queue.put("next"))
+    await settle()
+    assert await queue.get() == "first"
+    doomed.cancel()
+    await asyncio.wait([doomed])
+    assert doomed.cancelled()
+    async with asyncio.timeout(1):
+        assert await patient is True
+    assert await queue.get() == "next"
+    assert queue.put_nowait("there is room again")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_item_that_a_cancelled_consumer_was_woken_for_goes_to_the_next():
+    queue = ChunkQueue()
+    doomed = asyncio.create_task(queue.get())
+    await settle()
+    patient = asyncio.create_task(queue.get())
+    await settle()
+    await queue.put("item")
+    doomed.cancel()
+    await asyncio.wait([doomed])
+    assert doomed.cancelled()
+    async with asyncio.timeout(1):
+        assert await patient == "item"
+    await queue.put("another")
+    async with asyncio.timeout(1):
+        assert await queue.get() == "another"
 
 
 # --- overflow -------------------------------------------------------------------------------
@@ -434,6 +491,26 @@ async def test_a_consumer_whose_item_was_cleared_away_waits_on():
         assert got == []
         await queue.put("kept")
     assert got == ["kept"]
+
+
+async def test_a_consumer_whose_item_was_cleared_away_keeps_its_place_in_line():
+    queue = ChunkQueue()
+    got = []
+
+    async def consume(name):
+        got.append((name, await queue.get()))
+
+    async with anyio.create_task_group() as group:
+        for name in "ab":
+            group.start_soon(consume, name)
+            await settle()
+        await queue.put("cleared")
+        queue.clear()
+        await settle()
+        for item in ("first", "second"):
+            await queue.put(item)
+            await settle()
+    assert got == [("a", "first"), ("b", "second")]
 
 
 # --- telemetry ------------------------------------------------------------------------------

@@ -68,6 +68,11 @@ if TYPE_CHECKING:
         STTResponse,
         TTSResponse,
     )
+    from stageflow.helpers.run_utils import (
+        ObservableEventSink,
+        PipelineRunner,
+        RunResult,
+    )
     from stageflow.helpers.streaming import (
         AudioChunk,
         AudioFormat,
@@ -139,6 +144,9 @@ __all__ = (
     "MockTTSProvider",
     "MockToolExecutor",
     "MockToolResult",
+    "ObservableEventSink",
+    "PipelineRunner",
+    "RunResult",
     "STTResponse",
     "SqliteMemoryStore",
     "StreamItemError",
@@ -218,6 +226,11 @@ _NAMES_BY_MODULE = {
         "LLMResponse",
         "STTResponse",
         "TTSResponse",
+    ),
+    "run_utils": (
+        "ObservableEventSink",
+        "PipelineRunner",
+        "RunResult",
     ),
     "streaming": (
         "AudioChunk",

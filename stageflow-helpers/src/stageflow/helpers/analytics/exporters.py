@@ -131,6 +131,10 @@ class ConsoleExporter:
 
     async def export(self, event: AnalyticsEvent) -> None:
         """Print one event."""
+        self.show(event)
+
+    def show(self, event: AnalyticsEvent) -> None:
+        """Print one event, for callers that cannot await."""
         print(self._format_event(event), file=self._file or sys.stdout)
         self._event_count += 1
 

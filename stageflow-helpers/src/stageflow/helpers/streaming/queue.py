@@ -51,6 +51,8 @@ class ChunkQueue(Generic[T]):
         "_event_type",
         "_getters",
         "_items",
+        "_items_promised",
+        "_places_promised",
         "_putters",
         "max_size",
         "monitor",
@@ -77,10 +79,12 @@ class ChunkQueue(Generic[T]):
         # than all the rest; a queue belongs to one loop, so the first answer is kept.
         self._event_type: Callable[[], anyio.Event] = anyio.Event
         self._items: deque[T] = deque()
-        # Whoever waits stays in line until it has been served, so nobody overtakes it between
-        # its being woken and its running. Only the first in line is ever woken.
+        # Who waits is woken for one item or place, which is promised to it until it runs, so that
+        # nobody takes it away meanwhile. What is not promised is anybody's.
         self._getters: deque[anyio.Event] = deque()
         self._putters: deque[anyio.Event] = deque()
+        self._items_promised = 0
+        self._places_promised = 0
 
     def __len__(self) -> int:
         """The number of items that wait to be got."""
@@ -104,7 +108,7 @@ class ChunkQueue(Generic[T]):
             raise StreamItemError
         if self._closed:
             return False
-        if len(self._items) >= self.max_size or self._putters:
+        if len(self._items) + self._places_promised >= self.max_size:
             if not self._drop_on_overflow:
                 return await self._put_when_there_is_room(item)
             self._drop_oldest("overflow")
@@ -125,7 +129,7 @@ class ChunkQueue(Generic[T]):
             raise StreamItemError
         if self._closed:
             return False
-        if len(self._items) >= self.max_size or self._putters:
+        if len(self._items) + self._places_promised >= self.max_size:
             if not self._drop_on_overflow:
                 self._report_drop("queue_full")
                 return False
@@ -135,14 +139,14 @@ class ChunkQueue(Generic[T]):
 
     async def get(self) -> T | None:
         """Take the oldest item, waiting for one; None once the queue is closed and empty."""
-        if not self._items or self._getters:
+        if len(self._items) <= self._items_promised:
             # Once closed, nobody is woken any more, so nobody may start to wait.
             found = bool(self._items) if self._closed else await self._wait_for_item()
             if not found:
                 return None
         item = self._items.popleft()
         if self._putters:
-            self._putters[0].set()
+            self._promise_places()
         if self.monitor.should_throttle():
             self.monitor.record_level(len(self._items), self.max_size)
             if not self.monitor.should_throttle():
@@ -158,8 +162,7 @@ class ChunkQueue(Generic[T]):
         dropped = len(self._items)
         for _ in range(dropped):
             self._drop_oldest(reason)
-        if self._putters:
-            self._putters[0].set()
+        self._promise_places()
         return dropped
 
     async def close(self) -> None:
@@ -167,8 +170,11 @@ class ChunkQueue(Generic[T]):
         if self._closed:
             return
         self._closed = True
-        for waiter in (*self._getters, *self._putters):
-            waiter.set()
+        self._items_promised += len(self._getters)
+        self._places_promised += len(self._putters)
+        for waiters in (self._getters, self._putters):
+            while waiters:
+                waiters.popleft().set()
         if self._emit is not None:
             self._emit("stream.queue_closed", self._level() | self.monitor.stats.to_dict())
 
@@ -184,7 +190,7 @@ class ChunkQueue(Generic[T]):
     def _accept(self, item: T) -> None:
         self._items.append(item)
         if self._getters:
-            self._getters[0].set()
+            self._promise_items()
         monitor = self.monitor
         was_throttling = monitor.should_throttle()
         monitor.record_put(len(self._items), self.max_size)
@@ -208,35 +214,51 @@ class ChunkQueue(Generic[T]):
         return accepted
 
     async def _wait_for_room(self) -> bool:
-        """Wait in line; return whether there is room, which is then the caller's to take."""
+        """Wait in line; return whether there is a place, which is then the caller's to take."""
         mine = self._new_waiter()
         self._putters.append(mine)
-        room_left = 0
         try:
             await mine.wait()
-            room_left = 1
-        finally:
-            self._putters.remove(mine)
-            if self._putters and len(self._items) + room_left < self.max_size:
-                self._putters[0].set()
+        except BaseException:
+            if mine.is_set():
+                self._places_promised -= 1
+                self._promise_places()
+            else:
+                self._putters.remove(mine)
+            raise
+        self._places_promised -= 1
         return not self._closed
 
     async def _wait_for_item(self) -> bool:
         """Wait in line; return whether there is an item, which is then the caller's to take."""
         mine = self._new_waiter()
         self._getters.append(mine)
-        taken = 0
-        try:
-            await mine.wait()
-            while not self._items and not self._closed:  # woken, but `clear` was faster
-                self._getters[0] = mine = self._new_waiter()
+        while True:
+            try:
                 await mine.wait()
-            taken = 1
-        finally:
-            self._getters.remove(mine)
-            if self._getters and len(self._items) > taken:
-                self._getters[0].set()
-        return bool(self._items)
+            except BaseException:
+                if mine.is_set():
+                    self._items_promised -= 1
+                    self._promise_items()
+                else:
+                    self._getters.remove(mine)
+                raise
+            self._items_promised -= 1
+            if self._items or self._closed:
+                return bool(self._items)
+            # What was promised has been cleared away; the place in line has not.
+            mine = self._new_waiter()
+            self._getters.appendleft(mine)
+
+    def _promise_places(self) -> None:
+        while self._putters and len(self._items) + self._places_promised < self.max_size:
+            self._places_promised += 1
+            self._putters.popleft().set()
+
+    def _promise_items(self) -> None:
+        while self._getters and len(self._items) > self._items_promised:
+            self._items_promised += 1
+            self._getters.popleft().set()
 
     def _new_waiter(self) -> anyio.Event:
         waiter = self._event_type()

@@ -62,8 +62,17 @@ def make(place):
 
 def test_a_full_batch_is_written_at_once(make, place):
     writer = make(batch_size=3)
-    for row in range(3):
-        writer.put(row)
+    waits, is_due = threading.Event(), writer._is_due
+
+    def looks():
+        waits.set()
+        return is_due()
+
+    writer._is_due = looks
+    writer.put(0)
+    assert waits.wait(PATIENCE)
+    writer.put(1)
+    writer.put(2)
     assert place.reached.wait(PATIENCE)
     writer.flush(PATIENCE)
     assert place.batches == [[0, 1, 2]]

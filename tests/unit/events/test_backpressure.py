@@ -19,6 +19,7 @@ from stageflow.events import (
     BackpressureMetrics,
     LoggingEventSink,
     deliver,
+    event_collector,
 )
 from stageflow.testing.event_sink import RecordingEventSink
 
@@ -310,6 +311,22 @@ async def test_the_worker_outlives_the_scope_that_started_it():
     sink.try_emit(type="a", data=None)
     await sink.stop()
     assert len(downstream.events) == 1
+
+
+async def test_the_worker_knows_nothing_of_the_run_that_started_it():
+    seen = []
+
+    class Looks(RecordingEventSink):
+        async def emit(self, *, type, data):
+            seen.append(event_collector.get())
+
+    sink = BackpressureAwareEventSink(Looks())
+    token = event_collector.set(lambda _: None)
+    await sink.start()
+    event_collector.reset(token)
+    sink.try_emit(type="a", data=None)
+    await sink.stop()
+    assert seen == [None]
 
 
 @pytest.mark.parametrize("drain", [True, False])

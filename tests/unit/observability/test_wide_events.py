@@ -279,6 +279,29 @@ def test_a_run_of_outputs_knows_no_times(sink, ctx):
 # --- where they go -----------------------------------------------------------------
 
 
+def test_one_emitter_serves_several_runs(sink):
+    emitter = WideEventEmitter(sink)
+    runs = [PipelineContext(pipeline_run_id=UUID(int=n), service=f"s{n}") for n in (7, 8)]
+    for ctx in (*runs, *runs):
+        emitter.emit_stage_wide("a", result(), ctx)
+    runs[1].user_id = UUID(int=9)
+    emitter.emit_stage_wide("a", result(), runs[1])
+    told = [(data["pipeline_run_id"], data["service"]) for _, data in sink.events]
+    seven, eight = (str(UUID(int=7)), "s7"), (str(UUID(int=8)), "s8")
+    assert told == [seven, eight, seven, eight, eight]
+    assert sink.events[-1][1]["correlation_ids"]["user_id"] == str(UUID(int=9))
+
+
+def test_events_share_nothing_that_a_sink_might_change(sink, ctx):
+    emitter = WideEventEmitter()
+    emitter.emit_stage_wide("a", result(), ctx)
+    sink.events[0][1]["correlation_ids"].clear()
+    sink.events[0][1]["pipeline_metadata"].clear()
+    emitter.emit_stage_wide("a", result(), ctx)
+    assert sink.events[1][1]["correlation_ids"] == TEXTS
+    assert len(sink.events[1][1]["pipeline_metadata"]) == 3
+
+
 def test_the_events_have_types_of_ones_own_choice(sink, ctx):
     emitter = WideEventEmitter(stage_event_type="my.stage", pipeline_event_type="my.run")
     emitter.emit_stage_wide("a", result(), ctx)

@@ -166,7 +166,8 @@ class BackpressureAwareEventSink:
             self._refuse(event, queue_full=False)
             raise self._not_running()
         with self._lock:
-            if not self._waiters and len(self._queue) < self._limit:
+            # While others wait the queue is full: whoever leaves it lets the next one in.
+            if len(self._queue) < self._limit:
                 self._queue.append(event)
                 self._metrics.record_emit()
                 self._rouse()

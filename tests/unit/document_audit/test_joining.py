@@ -14,7 +14,7 @@ from document_audit.fingerprints import SIZE, to_text
 from document_audit.joining import join_batches
 from document_audit.listing import FileRecord, Listing, list_files, split_batches
 from stageflow.errors import RunError
-from support.labelled_folder import drawing
+from support.labelled_folder import drawing, token
 
 WHEN = "2025-03-01 12:00 UTC"
 
@@ -128,8 +128,10 @@ def test_lists_are_bounded_and_totals_are_not(tmp_path, monkeypatch):
         (tmp_path / f"{number:02d}.txt").write_text(f"{words}\n{'a@b'}{number}.net\n")
         (tmp_path / f"copy{number:02d}.txt").write_text(str(number // 4))
         (tmp_path / f"link{number:02d}").symlink_to("nowhere")
+    (tmp_path / "keys").write_text("gh" + "p_" + token(drawing(1), 36))
     report = audit(tmp_path)
-    assert (len(report.findings), report.totals.personal) == (2, 12)
+    assert [one.severity for one in report.findings] == ["high", "low"]
+    assert (report.totals.secrets, report.totals.personal) == (1, 12)
     assert [(group.count, len(group.paths)) for group in report.equal] == [(4, 2)] * 2
     assert report.totals.equal_groups == 3
     assert [(group.count, len(group.members)) for group in report.near] == [(4, 2)] * 2

@@ -44,7 +44,8 @@ def test_a_sentence_tells_its_language(language):
         "",
         "Short words.",
         "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda sigma",
-        "de de de de de de de de de de de de de de de de de de de de de de de de de de de de de",
+        "und und und und und und und und und und und und und und und und und und",
+        "og det at jeg som på er for med til den har de ikke om et men var fra vi så kan",
         "0x1 0x2 4711 1.5 == != <= >= && || ++ -- ** // %% $$ ## @@",
     ],
 )

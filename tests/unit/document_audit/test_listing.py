@@ -193,6 +193,14 @@ def test_batches_hold_every_file_once_in_order_and_within_limits(files, most, mo
         assert batch.total_bytes <= most_bytes or len(batch.files) == 1
 
 
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(9, [1, 1, 1]), (10, [2, 1]), (15, [3]), (1, [1, 1, 1])]
+)
+def test_a_batch_is_filled_up_to_its_limit(most, sizes):
+    listing = Listing(root="r", files=tuple(FileRecord(f"f{n}", 5, n) for n in range(3)))
+    assert [len(batch.files) for batch in split_batches(listing, max_bytes=most)] == sizes
+
+
 def test_the_key_of_a_batch_changes_with_any_of_its_files():
     files = (FileRecord("a", 1, 2), FileRecord("b", 3, 4))
     (batch,) = split_batches(Listing(root="r", files=files))

@@ -46,6 +46,7 @@ def test_no_line_counts_twice(text, ending):
         ("a.py", "'''a''' + '''b'''\nx = 1\n", 1),
         ("a.c", "/* one\n * two\n */\nint x; /* with code */\n// three\n", 4),
         ("a.c", "/* one */\nint x;\n", 1),
+        ("a.c", "/*/\nint x;\n*/\nint y;\n", 3),
         ("a.lua", "--[[ one\ntwo ]]\n-- three\nx = 1\n", 3),
         ("a.html", "<!-- one\ntwo -->\n<p>text</p>\n", 2),
         ("a.sql", "-- one\nselect 1\n", 1),

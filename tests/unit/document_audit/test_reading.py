@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,13 @@ def test_a_file_that_has_grown_is_read_to_its_end(tmp_path):
     record = put(tmp_path, b"x" * 9)
     put(tmp_path, b"y" * 90)
     assert read_contents(str(tmp_path), record).text == "y" * 90
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_a_file_that_tells_no_size_is_read_to_its_end():
+    contents = read_contents("/proc/self", FileRecord("status", 0, 0))
+    assert contents.text is not None
+    assert len(contents.text.splitlines()) > 5
 
 
 def test_a_binary_file_has_its_digest_and_its_kind(tmp_path):

@@ -178,9 +178,21 @@ def test_a_secret_that_two_rules_match_is_told_once_by_the_surer():
     assert rules(f'github_token = "{value}"') == ["GitHub token"]
 
 
+def test_findings_come_in_the_order_of_the_text():
+    later = "gh" + "p_" + token(drawing(5), 36)
+    found = found_in(f"a\nAPI_TOKEN={token(drawing(6), 32)}\nb\n{later}\n")
+    assert [(one.line, one.rule) for one in found] == [(2, "assigned secret"), (4, "GitHub token")]
+
+
+def test_what_is_encoded_like_a_web_token_but_signed_by_nothing_is_let_be():
+    head = base64.urlsafe_b64encode(json.dumps({"kind": "cursor"}).encode()).decode().rstrip("=")
+    _, body, signature = web_token(drawing(1)).split(".")
+    assert rules(f"{head}.{body}.{signature}") == []
+
+
 def test_letters_that_change_length_in_lower_case_move_nothing():
     value = token(drawing(5), 32)
-    (finding,) = found_in(f"\u0130stanbul \u0130\u0130\u0130\nAPI_TOKEN={value}\n")
+    (finding,) = found_in("\u0130" * 99 + f"\nAPI_TOKEN={value}\n")
     assert (finding.line, finding.excerpt) == (2, f"API_TOKEN = {blank_out(value)}")
 
 

@@ -29,6 +29,8 @@ SESSION = uuid4()
 
 
 class TestInMemoryStore(MemoryStoreConformance):
+    closable = False
+
     @pytest.fixture
     async def store(self):
         return InMemoryStore()
@@ -139,6 +141,11 @@ class SwallowsWhatItCannotStore(Broken):
             return
 
 
+class WorksOnWhenClosed(Broken):
+    async def aclose(self):
+        pass
+
+
 class HandsOutItsOwn(Broken):
     def __init__(self):
         super().__init__()
@@ -167,6 +174,7 @@ class HandsOutItsOwn(Broken):
         (WritesInTwoSteps, "MM-8"),
         (SwallowsWhatItCannotStore, "MM-9"),
         (HandsOutItsOwn, "MM-10"),
+        (WorksOnWhenClosed, "MM-11"),
     ],
 )
 async def test_kit_finds_a_broken_store_out(make, clause):
@@ -174,7 +182,7 @@ async def test_kit_finds_a_broken_store_out(make, clause):
 
 
 async def test_kit_finds_nothing_wrong_with_a_good_store():
-    assert await failed_clauses(MemoryStoreConformance, InMemoryStore) == {}
+    assert await failed_clauses(TestInMemoryStore, InMemoryStore) == {}
 
 
 # --- in memory ------------------------------------------------------------------------------

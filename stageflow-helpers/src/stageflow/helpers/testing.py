@@ -8,7 +8,8 @@ An author writes
             async with MyStore() as store:
                 yield store
 
-and has each clause of `MemoryStore` tested on each event loop.
+and has each clause of `MemoryStore` tested on each event loop. A store without `aclose` says
+`closable = False`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ class MemoryStoreConformance(ConformanceKit):
     """One test or more per clause of `MemoryStore`; override the fixture `store`."""
 
     contracts = (MemoryStore,)
-    closable = False
 
     @pytest.fixture
     async def store(self) -> MemoryStore:
@@ -188,6 +188,19 @@ class MemoryStoreConformance(ConformanceKit):
         first.metadata["tags"].append("c")
         (second,) = await store.fetch(_SESSION)
         assert second.metadata == {"tags": ["a"]}
+
+    async def test_mm11_a_closed_store_refuses(self, store: Any) -> None:
+        """Refuse every call once closed; closing again does no harm."""
+        self.needs_closing()
+        await store.write(_entry("1"))
+        await store.aclose()
+        await store.aclose()
+        with pytest.raises(MemoryStoreError):
+            await store.fetch(_SESSION)
+        with pytest.raises(MemoryStoreError):
+            await store.write(_entry("2"))
+        with pytest.raises(MemoryStoreError):
+            await store.clear(_SESSION)
 
 
 def _entry(id: str, **fields: Any) -> MemoryEntry:

@@ -110,6 +110,11 @@ class BufferedExporter:
         return self._dropped_count
 
     @property
+    def closed(self) -> bool:
+        """Whether the exporter accepts no more events."""
+        return self._closed
+
+    @property
     def stats(self) -> dict[str, Any]:
         """The level of the buffer and what was lost."""
         return {

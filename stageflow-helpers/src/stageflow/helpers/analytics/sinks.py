@@ -17,8 +17,7 @@ __all__ = ("AnalyticsSink", "EventSinkExporter")
 class AnalyticsSink(EventSink):
     """An event sink that turns events into analytics events and exports them.
 
-    Leaving `async with sink` exports what was accepted and closes the exporter; without it, both
-    are up to whoever made the exporter.
+    `aclose`, or leaving `async with sink`, exports what was accepted and closes the exporter.
 
     Args:
         exporter: Where the events go.
@@ -57,6 +56,10 @@ class AnalyticsSink(EventSink):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Export what was accepted and close the exporter."""
         try:
             await wait_for_event_sink_tasks()
         finally:

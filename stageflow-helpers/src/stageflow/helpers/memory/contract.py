@@ -132,6 +132,8 @@ class MemoryStore(Protocol):
     MM-9  An entry whose metadata the codec cannot store raises `MemoryStoreError`, and nothing
       is written.
     MM-10  What is handed out is the caller's: changing it changes nothing in the store.
+    MM-11  A store that can be closed has `aclose`, which may be called again; after it every other
+      call raises `MemoryStoreError`.
     """
 
     async def fetch(

@@ -59,7 +59,7 @@ class SqliteMemoryStore:
     """Keeps entries in a SQLite file, which is made with the first call.
 
     Calls run in a worker thread, one at a time, each in a transaction of its own. Several
-    processes may share the file. Use it as an async context manager, or call `close`.
+    processes may share the file. Use it as an async context manager, or call `aclose`.
 
     Args:
         path: The file; its folder is made if need be.
@@ -78,6 +78,7 @@ class SqliteMemoryStore:
         self._clock = clock or SystemClock()
         self._busy_timeout = busy_timeout_seconds
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self._lock = anyio.Lock()
 
     async def fetch(self, session_id: UUID, config: MemoryConfig | None = None) -> MemoryWindow:
@@ -141,22 +142,28 @@ class SqliteMemoryStore:
             begin="begin immediate",
         )
 
-    async def close(self) -> None:
-        """Close the file; another call would open it again."""
-        async with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await anyio.to_thread.run_sync(connection.close)
+    async def aclose(self) -> None:
+        """Close the file; every other call is refused from now on. Closing again does nothing."""
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                self._closed = True
+                connection, self._connection = self._connection, None
+                if connection is not None:
+                    await anyio.to_thread.run_sync(connection.close)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.close()
+        await self.aclose()
 
     async def _call(self, work: Callable[[sqlite3.Connection], T], *, begin: str = "begin") -> T:
         async with self._lock:
+            if self._closed:
+                raise MemoryStoreError(
+                    f"The memory store {self.path} is closed.",
+                    hint="Use it within `async with`; whoever opened it closes it.",
+                )
             # Not abandoned when cancelled, so a call has happened wholly or not at all.
             return await anyio.to_thread.run_sync(self._in_transaction, work, begin)
 
@@ -178,8 +185,8 @@ class SqliteMemoryStore:
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
+            # No write-ahead log: switching it on ignores the busy timeout, and a turn of a
+            # conversation writes too little to gain from it.
             _prepare(connection)
         except BaseException:
             connection.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+
+from importlib_metadata import Distribution
 
 from stageflow.plugins import Discovery
 
@@ -13,16 +14,32 @@ __all__ = ("distribution", "installed")
 EntryPoints = Mapping[str, Mapping[str, str]]
 
 
-def distribution(name: str, entry_points: EntryPoints, version: str = "1.0") -> list[Any]:
-    """Give the entry points of one distribution: group, then name and value."""
-    dist = SimpleNamespace(metadata={"Name": name, "Version": version})
-    return [
-        SimpleNamespace(group=group, name=point, value=value, dist=dist)
-        for group, points in entry_points.items()
-        for point, value in points.items()
-    ]
+class MadeUp(Distribution):
+    """A distribution with the files that it is given."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+
+    def read_text(self, filename: str) -> str | None:
+        return self._files.get(filename)
+
+    def locate_file(self, path: object) -> Path:
+        raise FileNotFoundError(path)
 
 
-def installed(*distributions: Iterable[Any]) -> Discovery:
+def distribution(name: str, entry_points: EntryPoints, version: str = "1.0") -> Distribution:
+    """Give a distribution with these entry points: group, then name and value."""
+    lines = []
+    for group, points in entry_points.items():
+        lines += [f"[{group}]", *(f"{point} = {value}" for point, value in points.items())]
+    return MadeUp(
+        {
+            "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nText.\n",
+            "entry_points.txt": "\n".join(lines),
+        }
+    )
+
+
+def installed(*distributions: Distribution) -> Discovery:
     """Give the discovery of an interpreter in which only *distributions* are installed."""
-    return Discovery(lambda: [point for points in distributions for point in points])
+    return Discovery(lambda: distributions)

@@ -77,7 +77,7 @@ def test_one_scan_answers_every_question():
 
     def source():
         scans.append(1)
-        return distribution("a", {"stageflow.run_stores": {"x": "m:X"}})
+        return [distribution("a", {"stageflow.run_stores": {"x": "m:X"}})]
 
     discovery = Discovery(source)
     for _ in range(3):
@@ -121,6 +121,45 @@ def test_real_metadata_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = {each.name: each for each in Discovery().group("stageflow.run_stores")}
     assert found["acme"].origin == "acme-shop 3.2"
     assert "acme_absent" not in sys.modules
+
+
+def put(folder: Path, version: str, metadata: str, entry_points: str | None) -> None:
+    info = folder / f"acme-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(metadata)
+    if entry_points is not None:
+        (info / "entry_points.txt").write_text(entry_points)
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [
+        ("[stageflow.run_stores]\nnew-acme = m:X\n", ["new-acme"]),
+        ("[stageflow.run_stores]\nold-acme = m:X\n", ["old-acme"]),
+        ("[other]\nx = m:X\n", []),
+        (None, []),
+    ],
+    ids=["other names", "same names", "no names", "no entry points"],
+)
+def test_a_release_hides_those_that_come_later_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str | None, names: list[str]
+):
+    metadata = "Metadata-Version: 2.1\nName: acme\nVersion: {}\n\n"
+    put(tmp_path / "b", "1.0", metadata.format("1.0"), "[stageflow.run_stores]\nold-acme = m:X\n")
+    put(tmp_path / "a", "2.0", metadata.format("2.0"), first)
+    monkeypatch.syspath_prepend(tmp_path / "b")
+    monkeypatch.syspath_prepend(tmp_path / "a")
+    found = [each for each in Discovery().group("stageflow.run_stores") if "acme" in each.name]
+    assert [each.name for each in found] == names
+    assert {each.version for each in found} <= {"2.0"}
+
+
+def test_metadata_of_another_shape_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    metadata = "Metadata-Version: 2.1\nname:acme\nversion:1.0\n"
+    put(tmp_path, "1.0", metadata, "[stageflow.run_stores]\nacme = m:X\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {each.name: each for each in Discovery().group("stageflow.run_stores")}
+    assert found["acme"].origin == "acme 1.0"
 
 
 def test_a_process_shares_one_scan():

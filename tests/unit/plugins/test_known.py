@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stageflow.plugins import CORE_CONTRACTS
-from stageflow.plugins.registry import _known
+from stageflow.plugins.known import _known
 from support.workspace import MEMBERS, toml
 
 CONTRACTS = {contract.group: contract.plural for contract in CORE_CONTRACTS}

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 import pytest
+from importlib_metadata import Distribution
 
 from stageflow.contracts.contract import Contract
 from stageflow.plugins import (
@@ -134,7 +135,7 @@ def shops(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def registry(
-    text: str = "", *distributions: list[Any], folder: Path | None = None, environ: Any = None
+    text: str = "", *distributions: Distribution, folder: Path | None = None, environ: Any = None
 ) -> Registry[Shop]:
     arguments = {}
     if text and folder is not None:
@@ -148,7 +149,7 @@ def registry(
 
 def offers(
     name: str, version: str | None = "v1_0", version_of_distribution: str = "1.0", **shops: str
-) -> list[Any]:
+) -> Distribution:
     groups: dict[str, dict[str, str]] = {
         "stageflow.shops": {shop: f"test_shops:{value}" for shop, value in shops.items()}
     }

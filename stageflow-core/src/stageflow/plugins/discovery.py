@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import importlib_metadata
+from importlib_metadata import Distribution
 
 from stageflow.plugins.catalogue import CORE_CONTRACTS, ContractEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ("COMMANDS_GROUP", "HOOKS_GROUP", "Discovery", "Found", "process_discovery")
 
@@ -19,6 +20,7 @@ HOOKS_GROUP = "stageflow"
 COMMANDS_GROUP = "stageflow.commands"
 CONTRACTS_GROUP = "stageflow.contracts"
 VERSIONS_GROUP = "stageflow.contract_versions"
+ENTRY_POINTS_FILE = "entry_points.txt"
 
 
 @attrs.frozen
@@ -61,18 +63,18 @@ class Discovery:
     """What is installed, scanned once and then kept.
 
     Args:
-        source: Gives the entry points to look at; those of the running interpreter unless a
+        source: Gives the distributions to look at; those of the running interpreter unless a
             test says otherwise.
     """
 
-    def __init__(self, source: Callable[[], Iterable[Any]] | None = None) -> None:
-        self._source = source or importlib_metadata.entry_points
+    def __init__(self, source: Callable[[], Iterable[Distribution]] | None = None) -> None:
+        self._source = source
         self._groups: Mapping[str, tuple[Found, ...]] | None = None
 
     def group(self, name: str) -> tuple[Found, ...]:
         """Return everything found in one entry-point group, sorted by name and distribution."""
         if self._groups is None:
-            self._groups = _scan(self._source())
+            self._groups = _scan(_installed() if self._source is None else self._source())
         return self._groups.get(name, ())
 
     def names(self) -> dict[str, list[str]]:
@@ -106,24 +108,35 @@ def process_discovery() -> Discovery:
     return Discovery()
 
 
-def _scan(entry_points: Iterable[Any]) -> dict[str, tuple[Found, ...]]:
-    ours = [point for point in entry_points if _is_ours(point.group)]
-    # Reading a distribution's metadata parses a file: once for each is enough.
-    identities = {id(point.dist): _identity(point.dist) for point in ours}
-    versions = {
-        (id(point.dist), point.name): point.value for point in ours if point.group == VERSIONS_GROUP
-    }
-    groups: dict[str, list[Found]] = {}
-    for point in ours:
-        if point.group == VERSIONS_GROUP:
+def _installed() -> Iterator[Any]:
+    """Give the distributions with entry points of ours, each in the release that is in force."""
+    seen: set[str] = set()
+    for distribution in importlib_metadata.distributions():
+        # Most have none, and to see that in the text is much cheaper than to parse it.
+        text = distribution.read_text(ENTRY_POINTS_FILE)
+        if text is None or "[stageflow" not in text:
             continue
-        key = f"{point.group.removeprefix('stageflow.')}.{point.name}"
-        stated = versions.get((id(point.dist), key))
-        distribution, version = identities[id(point.dist)]
-        found = Found(
-            point.group, point.name, distribution, version, point.value, _version_of(stated)
-        )
-        groups.setdefault(point.group, []).append(found)
+        name, _ = _identity(distribution)
+        # A release hides those behind it on the path, also when it has nothing for us itself.
+        if name not in seen and Distribution.from_name(name).read_text(ENTRY_POINTS_FILE) == text:
+            yield distribution
+        seen.add(name)
+
+
+def _scan(distributions: Iterable[Any]) -> dict[str, tuple[Found, ...]]:
+    groups: dict[str, list[Found]] = {}
+    for each in distributions:
+        points = [point for point in each.entry_points if _is_ours(point.group)]
+        versions = {point.name: point.value for point in points if point.group == VERSIONS_GROUP}
+        distribution, version = _identity(each)
+        for point in points:
+            stated = versions.get(f"{point.group.removeprefix('stageflow.')}.{point.name}")
+            contract_version = _version_of(stated)
+            found = Found(
+                point.group, point.name, distribution, version, point.value, contract_version
+            )
+            groups.setdefault(point.group, []).append(found)
+    groups.pop(VERSIONS_GROUP, None)
     return {
         group: tuple(sorted(members, key=lambda found: (found.name, found.distribution)))
         for group, members in groups.items()
@@ -135,8 +148,11 @@ def _is_ours(group: str) -> bool:
 
 
 def _identity(distribution: Any) -> tuple[str, str]:
-    if distribution is None:
-        return "unknown", "0"
+    """Return name and version, from the first lines of the metadata if these are as usual."""
+    head = (distribution.read_text("METADATA") or "").partition("\n\n")[0]
+    fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+    if "Name" in fields and "Version" in fields:
+        return fields["Name"], fields["Version"]
     metadata = distribution.metadata
     return metadata["Name"] or "unknown", metadata["Version"] or "0"
 

@@ -5,7 +5,7 @@ These are the data behind `stageflow plugins list`. No plugin is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -20,11 +20,11 @@ from stageflow.plugins.discovery import (
     Found,
 )
 from stageflow.plugins.errors import BlockedPluginError, DuplicatePluginError, UnknownPluginError
-from stageflow.plugins.registry import known_distribution
-from stageflow.plugins.settings import PluginRules, plugin_rules
 from stageflow.plugins.sources import SettingsTree, WrittenText
 
 __all__ = ("OTHER_GROUPS", "PluginRow", "list_plugins")
+
+Refuse = Callable[[str, str], str | None]
 
 OTHER_GROUPS = {
     "hooks": HOOKS_GROUP,
@@ -84,28 +84,37 @@ class PluginRow:
 
 def list_plugins(discovery: Discovery, tree: SettingsTree) -> tuple[PluginRow, ...]:
     """Return a row for everything that is installed or configured; imports none of it."""
-    # Structuring the rules imports cattrs; without any there is nothing to structure.
-    rules = plugin_rules(tree) if tree.table("plugins") else PluginRules()
+    refuse = _refusing(tree)
     rows: list[PluginRow] = []
     listed: set[str] = set()
     for contract in discovery.contracts():
         if contract.plural not in listed:
             listed.add(contract.plural)
-            rows += _contract_rows(contract, discovery, tree, rules)
+            rows += _contract_rows(contract, discovery, tree, refuse)
     for registry, group in OTHER_GROUPS.items():
-        rows += _found_rows(registry, discovery.group(group), rules)
+        rows += _found_rows(registry, discovery.group(group), refuse)
     return tuple(rows)
 
 
-def _found_rows(
-    registry: str, found: Iterable[Found], rules: PluginRules | None
-) -> Iterator[PluginRow]:
+def _refusing(tree: SettingsTree) -> Refuse:
+    """Return what says of a plugin how the settings refuse it."""
+    if not tree.table("plugins"):
+        return lambda _distribution, _name: None
+    # Imported when there are rules: to structure them takes cattrs.
+    from stageflow.plugins.settings import plugin_rules
+
+    rules = plugin_rules(tree)
+    if rules is None:
+        return lambda _distribution, _name: "kept out: the table plugins cannot be read"
+    return rules.refusal
+
+
+def _found_rows(registry: str, found: Iterable[Found], refuse: Refuse) -> Iterator[PluginRow]:
     """Give a row for each entry point, with what is wrong with it before it is imported."""
     owners: dict[str, list[str]] = {}
     refusals: dict[Found, str | None] = {}
     for each in found:
-        name = f"{registry}.{each.name}"
-        refusals[each] = rules.refusal(each.distribution, name) if rules else "not to be trusted"
+        refusals[each] = refuse(each.distribution, f"{registry}.{each.name}")
         if refusals[each] is None:
             owners.setdefault(each.name, []).append(each.origin)
     for each, refusal in refusals.items():
@@ -125,7 +134,7 @@ def _found_rows(
 
 
 def _contract_rows(
-    contract: ContractEntry, discovery: Discovery, tree: SettingsTree, rules: PluginRules | None
+    contract: ContractEntry, discovery: Discovery, tree: SettingsTree, refuse: Refuse
 ) -> Iterator[PluginRow]:
     """Give the rows of one contract: implementations, then instances and what is missing."""
     found = discovery.group(contract.group)
@@ -139,7 +148,7 @@ def _contract_rows(
     chosen = _chosen(contract, tree)
     # A default that this release does not have yet is nobody's mistake.
     missing = chosen if contract.name in tree.values else []
-    for row in _found_rows(contract.plural, found, rules):
+    for row in _found_rows(contract.plural, found, refuse):
         yield attrs.evolve(
             row,
             is_configured=row.name in tables and row.name not in uses,
@@ -158,6 +167,8 @@ def _contract_rows(
         used = uses.get(name, name)
         # A plugin with hooks may register the name once it is imported.
         if used not in installed and not discovery.group(HOOKS_GROUP):
+            from stageflow.plugins.known import known_distribution
+
             install = known_distribution(contract.plural, used)
             row = row.failed(UnknownPluginError(contract.plural, used, installed, install=install))
         yield row

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Generic, TypeVar, final
 
 import attrs
@@ -24,6 +23,7 @@ from stageflow.plugins.errors import (
     UnknownPluginError,
 )
 from stageflow.plugins.implementation import Implementation, check_shape, is_factory, merged
+from stageflow.plugins.known import known_distribution
 from stageflow.plugins.settings import Settings, make_settings
 
 __all__ = ("Entry", "Registry")
@@ -320,18 +320,3 @@ def is_compatible(stated: str, offered: str) -> bool:
     major, _, minor = stated.partition(".")
     ours, _, our_minor = offered.partition(".")
     return major == ours and minor.isdigit() and int(minor) <= int(our_minor)
-
-
-def known_distribution(plural: str, name: str) -> str | None:
-    """Return the distribution of the workspace that has an implementation, if one has."""
-    found = _known().get(plural, {}).get(name)
-    return found if isinstance(found, str) else None
-
-
-@cache
-def _known() -> dict[str, dict[str, Any]]:
-    import tomllib
-    from importlib.resources import files
-
-    text = files("stageflow.plugins").joinpath("known.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)

@@ -7,14 +7,12 @@ or resolved here; a value that nobody uses can be wrong without doing harm.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import attrs
 
-from stageflow.plugins._toml_lines import key_lines
 from stageflow.plugins.errors import AmbiguousSettingsError, SettingsFileError
 
 __all__ = ("Origin", "SettingsTree", "WrittenText", "read_settings")
@@ -206,6 +204,8 @@ def _find(start: Path, merged: _Merge) -> tuple[Path | None, Path]:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], str]:
+    import tomllib
+
     try:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text), text
@@ -219,6 +219,8 @@ def _parse(path: Path) -> tuple[dict[str, Any], str]:
 def _add_file(merged: _Merge, values: Any, text: str, path: Path, shown: str) -> None:
     if not isinstance(values, dict):
         raise SettingsFileError(shown, "tool.stageflow is not a table")
+    from stageflow.plugins._toml_lines import key_lines
+
     lines = key_lines(text)
     prefix = ("tool", "stageflow") if path.name == "pyproject.toml" else ()
 

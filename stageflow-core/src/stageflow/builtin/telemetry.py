@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, overload
 
 import attrs
 
@@ -24,33 +24,63 @@ __all__ = (
 T = TypeVar("T")
 
 
-class NoOpTelemetryEmitter:
+class _Emitter(ABC):
+    """Makes spans of measurements."""
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.perf_counter,
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self._monotonic = monotonic
+        self._time_of_day = time_of_day
+
+    @abstractmethod
+    def execute(
+        self, event: TelemetryEvent, measurements: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> None:
+        """Pass one measurement on."""
+
+    @overload
+    async def span(
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], Awaitable[T]]
+    ) -> T: ...
+
+    @overload
+    async def span(
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], T]
+    ) -> T: ...
+
+    async def span(
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], Any]
+    ) -> Any:
+        """Return what *fun* returns, and pass on when it began and how long it took."""
+        return await run_span(
+            self.execute,
+            event,
+            metadata,
+            fun,
+            monotonic=self._monotonic,
+            time_of_day=self._time_of_day,
+        )
+
+
+class NoOpTelemetryEmitter(_Emitter):
     """Measures nothing."""
 
-    __slots__ = ("__weakref__",)
+    def __init__(self) -> None:
+        super().__init__()
 
     def execute(
         self, event: TelemetryEvent, measurements: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> None:
         """Do nothing."""
 
-    async def span(
-        self,
-        event: TelemetryEvent,
-        metadata: Mapping[str, Any],
-        fun: Callable[[], Awaitable[T] | T],
-    ) -> T:
-        """Return what *fun* returns."""
-        result = fun()
-        if inspect.isawaitable(result):
-            result = await result
-        return cast("T", result)
-
     def __repr__(self) -> str:
         return "NoOpTelemetryEmitter()"
 
 
-class LoggingTelemetryEmitter:
+class LoggingTelemetryEmitter(_Emitter):
     """Logs every measurement to the standard logger `stageflow.telemetry`.
 
     Name, measurements and metadata are attributes of the log record: `telemetry_event`,
@@ -71,10 +101,9 @@ class LoggingTelemetryEmitter:
         monotonic: Callable[[], float] = time.perf_counter,
         time_of_day: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(monotonic, time_of_day)
         self._level = level
         self._logger = logger or logging.getLogger("stageflow.telemetry")
-        self._monotonic = monotonic
-        self._time_of_day = time_of_day
 
     def execute(
         self, event: TelemetryEvent, measurements: Mapping[str, Any], metadata: Mapping[str, Any]
@@ -87,22 +116,6 @@ class LoggingTelemetryEmitter:
             "telemetry_metadata": metadata,
         }
         self._logger.log(self._level, "Telemetry: %s", ".".join(name), extra=facts)
-
-    async def span(
-        self,
-        event: TelemetryEvent,
-        metadata: Mapping[str, Any],
-        fun: Callable[[], Awaitable[T] | T],
-    ) -> T:
-        """Return what *fun* returns, and log its start and its end."""
-        return await run_span(
-            self.execute,
-            event,
-            metadata,
-            fun,
-            monotonic=self._monotonic,
-            time_of_day=self._time_of_day,
-        )
 
     def __repr__(self) -> str:
         return f"LoggingTelemetryEmitter(level={logging.getLevelName(self._level)})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, overload, runtime_checkable
 
 import attrs
 
@@ -69,12 +69,19 @@ class TelemetryEmitter(Protocol):
         """
         ...
 
+    @overload
     async def span(
-        self,
-        event: TelemetryEvent,
-        metadata: Mapping[str, Any],
-        fun: Callable[[], Awaitable[T] | T],
-    ) -> T:
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], Awaitable[T]]
+    ) -> T: ...
+
+    @overload
+    async def span(
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], T]
+    ) -> T: ...
+
+    async def span(
+        self, event: TelemetryEvent, metadata: Mapping[str, Any], fun: Callable[[], Any]
+    ) -> Any:
         """Return what *fun* returns, and measure how long it took.
 
         A checkpoint exactly where *fun*'s awaitable is one. Idempotent if *fun* is. A

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import anyio
 
@@ -13,8 +13,6 @@ from stageflow.contracts.logs import get_logger
 from stageflow.contracts.telemetry_emitter import TelemetryEmitter, TelemetryEvent
 
 __all__ = ("Detach", "TelemetryBridge", "TelemetryHandler", "run_span", "under_stageflow")
-
-T = TypeVar("T")
 
 TelemetryHandler = Callable[[TelemetryEvent, Mapping[str, Any], Mapping[str, Any]], object]
 """Takes a telemetry event: its name, its measurements, its metadata."""
@@ -35,11 +33,11 @@ async def run_span(
     execute: TelemetryHandler,
     event: TelemetryEvent,
     metadata: Mapping[str, Any],
-    fun: Callable[[], Awaitable[T] | T],
+    fun: Callable[[], Any],
     *,
     monotonic: Callable[[], float] = time.perf_counter,
     time_of_day: Callable[[], float] = time.time,
-) -> T:
+) -> Any:
     """Return what *fun* returns, with a start and a stop, or an exception, told to *execute*.
 
     Authors of emitters build `span` on it.
@@ -72,7 +70,7 @@ async def run_span(
         execute((*event, "exception"), _since(began, monotonic()), facts)
         raise
     execute((*event, "stop"), _since(began, monotonic()), metadata)
-    return cast("T", result)
+    return result
 
 
 class TelemetryBridge:

@@ -115,7 +115,7 @@ class Announcer:
             "kind": run.plan.calls[index].kind.value,
             "attempt": run.attempts.get(index, 1),
             "status": output.status.value,
-            "started_at": run.time_of(run.starts[index] or run.ends[index]).isoformat(),
+            "started_at": run.time_of(_either(run.starts[index], run.ends[index])).isoformat(),
             "ended_at": run.time_of(run.ends[index]).isoformat(),
             "duration_ms": output.duration_ms,
         }
@@ -160,7 +160,13 @@ class Announcer:
     def thread_abandoned(self, stage: str) -> None:
         """Tell that a thread which cannot be stopped was given up."""
         call = self._run.plan.calls[self._run.plan.index[stage]]
-        self.tell("stage.thread_abandoned", {"stage": stage, "kind": call.kind.value})
+        attempt = self._run.attempts.get(self._run.plan.index[stage], 1)
+        facts = {"stage": stage, "kind": call.kind.value, "attempt": attempt}
+        self.tell("stage.thread_abandoned", facts)
+
+
+def _either(start: float | None, end: float) -> float:
+    return end if start is None else start
 
 
 def _identity(run: Run, context: PipelineContext) -> dict[str, Any]:

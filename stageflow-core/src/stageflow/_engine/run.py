@@ -131,6 +131,7 @@ class Run:
         "_deadlines",
         "_deliveries",
         "_delivering",
+        "_delivery_scope",
         "_door",
         "_failure",
         "_fatal",
@@ -170,7 +171,7 @@ class Run:
         self.context = context
         self.options = options
         self.outputs: list[StageOutput | None] = [None] * size
-        self.starts: list[float] = [0.0] * size
+        self.starts: list[float | None] = [None] * size
         self.ends: list[float] = [0.0] * size
         self.attempts: dict[int, int] = {}
         self.errors: dict[int, BaseException] = {}
@@ -196,6 +197,7 @@ class Run:
         self._deadlines: Deadlines | None = None
         self._deliveries: deque[PendingEmit] = deque()
         self._delivering = False
+        self._delivery_scope: anyio.CancelScope | None = None
         self._tasks: TaskGroup | None = None
         self._interrupted = False
         self._announcer: Announcer | None = None
@@ -317,7 +319,8 @@ class Run:
     def _result(self, index: int, output: StageOutput, end: float) -> StageResult:
         name = self.plan.names[index]
         ended = self.time_of(end)
-        started = self.time_of(self.starts[index]) if self.starts[index] else ended
+        began = self.starts[index]
+        started = ended if began is None else self.time_of(began)
         metadata = {**output.metadata, "attempts": self.attempts.get(index, 1)}
         if name in self.abandoned:
             metadata["thread_abandoned"] = True
@@ -499,6 +502,7 @@ class Run:
                     self._running -= 1
                     now = monotonic()
                     self._finish(index, StageOutput.cancel(self._cancel_reason()), now)
+                    self._limit_deliveries()
                     raise
                 output = self._spontaneous_cancellation(index, error)
             except GeneratorExit:
@@ -561,8 +565,8 @@ class Run:
     def _finish(self, index: int, output: StageOutput, now: float) -> None:
         """Give stage *index* its one end, and start what waited for it."""
         call = self.plan.calls[index]
-        begun = self.starts[index]
-        duration = (now - begun) * 1000.0 if begun else 0.0
+        began = self.starts[index]
+        duration = 0.0 if began is None else (now - began) * 1000.0
         if self.plan.branch_keys:
             output = self._checked_route(index, output)
         output = timed_output(output, duration)
@@ -638,10 +642,17 @@ class Run:
         self._reason = reason
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
+        self._limit_deliveries()
 
     def _wind_down(self) -> None:
         if self._deadlines is not None:
             self._deadlines.stop()
+        self._limit_deliveries()
+
+    def _limit_deliveries(self) -> None:
+        # A sink that hangs may delay the end of a run, but not for ever.
+        if self._delivery_scope is not None:
+            self._delivery_scope.deadline = anyio.current_time() + self.options.cleanup_timeout
 
     def _is_stopping(self) -> bool:
         # A method, since other tasks change the answer while a worker waits.
@@ -690,7 +701,7 @@ class Run:
 
     async def _deliver(self) -> None:
         """Finish the emits that sinks left to the run, in order, also while it is stopping."""
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True) as self._delivery_scope:
             while self._deliveries:
                 delivery = self._deliveries.popleft()
                 await delivery

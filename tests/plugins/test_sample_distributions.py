@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stageflow import Pipeline, Runtime, StageKind
 from stageflow.plugins import (
     BlockedPluginError,
     ContractVersionError,
@@ -26,7 +27,6 @@ from stageflow.plugins import (
     UnknownPluginError,
     check_plugins,
     list_plugins,
-    opened,
     read_settings,
     show_plugin,
 )
@@ -67,7 +67,7 @@ async def test_a_sink_is_chosen_configured_and_used(load, tmp_path: Path):
         "stageflow-sample",
         settings='event_sink = "transcript"\n[event_sinks.transcript]\npath = "logs/events.txt"\n',
     )
-    async with opened(plugins.registry("event_sink").default().build()) as sink:
+    async with plugins.registry("event_sink").default().open() as sink:
         await sink.emit(type="a", data={"n": 1})
     assert (tmp_path / "logs/events.txt").read_text() == 'a\t{"n": 1}\n'
 
@@ -217,6 +217,19 @@ def test_hooks_register_and_observe(load):
     loud.texts.clear()
 
 
+@pytest.mark.anyio
+async def test_hooks_see_a_real_run(load):
+    plugins = load("stageflow-sample-contract")
+    observers = plugins.observers()
+    assert observers is not None
+    loud: Any = plugins.registry("notifier").resolve_with_config("loud")
+    pipeline = Pipeline("daily").with_stage("a", lambda ctx: None, StageKind.WORK)
+    async with Runtime() as runtime:
+        await runtime.run(pipeline, listeners=[observers])
+    assert loud.texts == ["! daily completed"]
+    loud.texts.clear()
+
+
 # --- reports ----------------------------------------------------------------------------
 
 
@@ -296,12 +309,12 @@ async def test_checking_says_what_loads_opens_and_is_healthy(load, tmp_path: Pat
         "event_sinks.half": (False, None, "SF214"),
         "event_sinks.jsonl": (True, False, "SF201"),
         "event_sinks.legacy": (True, None, None),
-        "event_sinks.second": (True, False, "SF217"),
+        "event_sinks.second": (True, False, "SF224"),
         "event_sinks.strange": (False, None, "SF215"),
         "event_sinks.transcript": (True, True, None),
         "event_sinks.unbuildable": (True, False, "SF217"),
         "event_sinks.unimportable": (False, None, "SF212"),
-        "event_sinks.unopenable": (True, False, "SF217"),
+        "event_sinks.unopenable": (True, False, "SF224"),
         "hooks.broken-hooks": (False, None, "SF223"),
         "hooks.notify": (True, None, None),
         "io_managers.folder": (False, None, "SF211"),

@@ -27,6 +27,7 @@ from stageflow.plugins import (
     NoDefaultError,
     PluginBuildError,
     PluginImportError,
+    PluginOpenError,
     PluginShapeError,
     Registry,
     RegistryFrozenError,
@@ -360,13 +361,19 @@ def test_a_contract_without_a_definition_checks_nothing():
         (SimpleNamespace(Shop=Shop), "no CONTRACT named 'shop'"),
         (SimpleNamespace(Shop=Shop, CONTRACT=Contract("shoe", "1.0")), "no CONTRACT named 'shop'"),
         (SimpleNamespace(CONTRACT=Contract("shop", "1.0")), "test_other:Shop is not a class"),
+        (
+            SimpleNamespace(CONTRACT=Contract("shop", "1.0"), Shop=Shop),
+            r"its metadata state version 2\.0, its module 1\.0",
+        ),
     ],
 )
 def test_a_contract_that_is_not_as_declared_is_its_own_error(
     module: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(sys.modules, "test_other", module)
-    made: Registry[Any] = Registry(ContractEntry("shop", "test_other:Shop", origin=repr(module)))
+    made: Registry[Any] = Registry(
+        ContractEntry("shop", "test_other:Shop", origin=repr(module), stated_version="2.0")
+    )
     made.register("corner", Kiosk, origin="me")
     with pytest.raises(ContractLoadError, match=reason):
         made.resolve("corner")
@@ -488,6 +495,56 @@ def test_a_build_that_fails_quoting_a_secret_does_not_show_it():
     text = "".join(traceback.format_exception(caught.value))
     assert "*** fell down" in text
     assert CANARY not in text
+
+
+class Door:
+    """Opens and closes, or does not open."""
+
+    Settings = ShopSettings
+
+    def __init__(self, settings: ShopSettings) -> None:
+        self.settings = settings
+        self.states: list[str] = []
+
+    def sell(self, thing: str) -> int:
+        return 1
+
+    async def __aenter__(self) -> None:
+        if self.settings.key is not None:
+            raise OSError(f"{self.settings.key.reveal()} does not turn")
+        self.states.append("open")
+
+    async def __aexit__(self, *_: object) -> None:
+        self.states.append("closed")
+
+
+@pytest.mark.anyio
+async def test_an_implementation_is_open_for_the_time_of_a_block():
+    made = registry()
+    made.register("door", Door, origin="me")
+    seen: list[Any] = []
+
+    async def use() -> None:
+        async with made.resolve("door").open({"street": "B"}) as door:
+            seen.append(door)
+            assert (door.settings.street, door.states) == ("B", ["open"])
+            raise KeyError("what the block raises goes through as it is")
+
+    with pytest.raises(KeyError):
+        await use()
+    assert seen[0].states == ["open", "closed"]
+
+
+@pytest.mark.anyio
+async def test_an_open_that_fails_is_its_own_error_without_the_secret():
+    made = registry(environ={"KEY": CANARY})
+    made.register("door", Door, origin="me")
+    with pytest.raises(
+        PluginOpenError, match=r"could not be opened: OSError: \*\*\* does"
+    ) as caught:
+        async with made.resolve("door").open({"key": "env:KEY"}):
+            raise AssertionError("it is not open")
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_a_function_makes_is_checked():

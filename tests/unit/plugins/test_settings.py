@@ -87,6 +87,8 @@ def test_all_faults_come_at_once(tmp_path: Path):
         use = "s3"
         [event_sinks.a]
         use = 1
+        [resources.pool]
+        on_failure = "go on"
         [plugins]
         allow = "x"
         """
@@ -99,6 +101,7 @@ def test_all_faults_come_at_once(tmp_path: Path):
         "run_stores.memory": "SF203",
         "io_manager": "SF203",
         "event_sinks.a.use": "SF203",
+        "resources.pool.on_failure": "SF203",
         "plugins.allow": "SF203",
     }
 

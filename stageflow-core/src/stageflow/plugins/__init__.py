@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PluginBuildError,
         PluginError,
         PluginImportError,
+        PluginOpenError,
         PluginShapeError,
         RegistryFrozenError,
         ResourceCloseError,
@@ -43,11 +44,11 @@ if TYPE_CHECKING:
     )
     from stageflow.plugins.hooks import HookPlugin, Hooks, Observers
     from stageflow.plugins.hookspecs import hookimpl
-    from stageflow.plugins.implementation import Implementation
+    from stageflow.plugins.implementation import Implementation, opened
     from stageflow.plugins.listing import PluginRow, list_plugins
     from stageflow.plugins.manager import Plugins, Registrar
     from stageflow.plugins.registry import Entry, Registry
-    from stageflow.plugins.resources import ResourceManager, ResourceStatus, opened
+    from stageflow.plugins.resources import ResourceManager, ResourceStatus
     from stageflow.plugins.secret import Secret
     from stageflow.plugins.settings import CoreSettings, PluginRules, Settings, make_settings
     from stageflow.plugins.sources import Origin, SettingsTree, read_settings
@@ -77,6 +78,7 @@ __all__ = (
     "PluginDetail",
     "PluginError",
     "PluginImportError",
+    "PluginOpenError",
     "PluginRow",
     "PluginRules",
     "PluginShapeError",
@@ -138,6 +140,7 @@ _HOMES = {
     "PluginDetail": "checks",
     "PluginError": "errors",
     "PluginImportError": "errors",
+    "PluginOpenError": "errors",
     "PluginRow": "listing",
     "PluginRules": "settings",
     "PluginShapeError": "errors",
@@ -168,7 +171,7 @@ _HOMES = {
     "list_plugins": "listing",
     "load_command": "commands",
     "make_settings": "settings",
-    "opened": "resources",
+    "opened": "implementation",
     "process_discovery": "discovery",
     "read_settings": "sources",
     "show_plugin": "checks",

@@ -96,6 +96,9 @@ def _load(entry: ContractEntry) -> Definition | None:
         raise ContractLoadError(entry.name, entry.origin, reason)
     if not isinstance(protocol, type):
         raise ContractLoadError(entry.name, entry.origin, f"{entry.target} is not a class")
+    if entry.stated_version not in {None, contract.version}:
+        reason = f"its metadata state version {entry.stated_version}, its module {contract.version}"
+        raise ContractLoadError(entry.name, entry.origin, reason)
     return Definition(contract.version, protocol)
 
 

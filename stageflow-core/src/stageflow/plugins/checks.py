@@ -20,15 +20,14 @@ from stageflow.plugins.errors import (
     BlockedPluginError,
     DuplicatePluginError,
     LegacyPluginWarning,
-    PluginBuildError,
+    PluginOpenError,
     UnknownPluginError,
 )
 from stageflow.plugins.implementation import Implementation
 from stageflow.plugins.listing import OTHER_GROUPS, PluginRow, list_plugins
 from stageflow.plugins.manager import Plugins
 from stageflow.plugins.registry import Entry
-from stageflow.plugins.resources import ResourceManager, opened
-from stageflow.plugins.secret import secrets_in
+from stageflow.plugins.resources import ResourceManager
 
 __all__ = ("PluginDetail", "SettingField", "check_plugins", "show_plugin")
 
@@ -198,15 +197,13 @@ async def _open(
     settings = implementation.settings()
     if required := implementation.requires(settings):
         await manager.open(*required)
-    made = implementation.build(resources=manager.opened)
-    try:
-        with anyio.fail_after(plugins.settings.health_timeout):
-            async with opened(made):
-                return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the plugin failed to open
-        secrets = secrets_in(settings)
-        failure = implementation.failed("could not be opened", error, secrets, PluginBuildError)
-    raise failure
+    limit = plugins.settings.health_timeout
+    with anyio.move_on_after(limit) as scope:
+        async with implementation.open(resources=manager.opened):
+            return
+    if scope.cancelled_caught:
+        late = TimeoutError(f"it took longer than {limit:g} s")
+        raise implementation.failed("could not be opened", late, frozenset(), PluginOpenError)
 
 
 def _with_failure(row: PluginRow, failures: Mapping[str, StageflowError]) -> PluginRow:

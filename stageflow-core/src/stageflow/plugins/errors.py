@@ -20,6 +20,7 @@ __all__ = (
     "PluginBuildError",
     "PluginError",
     "PluginImportError",
+    "PluginOpenError",
     "PluginShapeError",
     "RegistryFrozenError",
     "ResourceCloseError",
@@ -228,9 +229,15 @@ class SignatureError(PluginShapeError):
 
 
 class PluginBuildError(PluginError):
-    """Building or opening an implementation from its settings failed."""
+    """Making an implementation from its settings failed."""
 
     code = "SF217"
+
+
+class PluginOpenError(PluginBuildError):
+    """An implementation was made, and opening it failed."""
+
+    code = "SF224"
 
 
 class RegistryFrozenError(PluginError):

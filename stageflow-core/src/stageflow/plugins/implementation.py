@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
+import anyio
 import attrs
 
 from stageflow.errors import ContractErrorInfo
@@ -23,6 +25,7 @@ from stageflow.plugins._structure import UNKNOWN_KEY, fault
 from stageflow.plugins.errors import (
     MissingMethodError,
     PluginBuildError,
+    PluginOpenError,
     PluginShapeError,
     SettingsError,
     SignatureError,
@@ -30,9 +33,10 @@ from stageflow.plugins.errors import (
 from stageflow.plugins.secret import redact, secrets_in
 from stageflow.plugins.settings import Settings
 
-__all__ = ("Implementation", "check_shape", "is_factory")
+__all__ = ("Implementation", "check_shape", "is_factory", "merged", "opened")
 
 T = TypeVar("T")
+V = TypeVar("V")
 E = TypeVar("E", bound=PluginBuildError)
 
 
@@ -118,9 +122,38 @@ class Implementation(Generic[T]):
             PluginBuildError: If making it fails, or a resource that it requires is not given.
             PluginShapeError: If what has been made does not fit the contract.
         """
+        return self._make(self.settings(overrides), resources)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        resources: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[T]:
+        """Build an object, open it for the time of the block, and close it after.
+
+        Args:
+            overrides: Settings that win over what is configured.
+            resources: What is open, by name of the resource; at least what it requires.
+
+        Raises:
+            PluginOpenError: If opening it fails.
+            SettingsError: As `build` does.
+            PluginError: As `build` does.
+        """
         settings = self.settings(overrides)
-        arguments = () if self.settings_type is None else (settings,)
-        return self.call(*arguments, settings=settings, resources=resources)
+        made = self._make(settings, resources)
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(opened(made))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the plugin failed to open
+                secrets = secrets_in(settings)
+                failure = self.failed("could not be opened", error, secrets, PluginOpenError)
+            else:
+                yield made
+                return
+        raise failure
 
     def call(
         self, *arguments: Any, settings: Any = None, resources: Mapping[str, Any] | None = None
@@ -141,6 +174,10 @@ class Implementation(Generic[T]):
             return cast("T", made)
         raise failure
 
+    def _make(self, settings: Any, resources: Mapping[str, Any] | None) -> T:
+        arguments = () if self.settings_type is None else (settings,)
+        return self.call(*arguments, settings=settings, resources=resources)
+
     def failed(
         self,
         what: str,
@@ -152,7 +189,7 @@ class Implementation(Generic[T]):
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         shown = redact(told, secrets)
         failure = kind(
-            f"{self.registry}.{self.name} of {self.origin} {what}: {shown}.".replace("..", "."),
+            f"{self.registry}.{self.name} of {self.origin} {what}: {shown.removesuffix('.')}.",
             registry=self.registry,
             name=self.name,
             origin=self.origin,
@@ -175,6 +212,25 @@ class Implementation(Generic[T]):
                 hint="Open them with the resource manager first, and pass them on.",
             )
         return MappingProxyType({name: resources[name] for name in names})
+
+
+@asynccontextmanager
+async def opened(value: V) -> AsyncIterator[V]:
+    """Open an object that implements any contract for the time of the block, and close it after.
+
+    One that is an async context manager is entered and left; one that has `aclose` is closed.
+    """
+    if hasattr(value, "__aenter__"):
+        async with value:  # type: ignore[attr-defined]
+            yield value
+        return
+    try:
+        yield value
+    finally:
+        close = getattr(value, "aclose", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await close()
 
 
 def is_factory(value: Any) -> bool:

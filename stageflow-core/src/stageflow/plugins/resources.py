@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 import anyio
 import attrs
@@ -38,9 +37,7 @@ if TYPE_CHECKING:
     # than all of this room, and listing plugins needs neither.
     from stageflow.contracts.resource import Healthy, Unhealthy
 
-__all__ = ("ResourceManager", "ResourceStatus", "opened")
-
-T = TypeVar("T")
+__all__ = ("ResourceManager", "ResourceStatus")
 
 
 @attrs.frozen(kw_only=True)
@@ -295,7 +292,7 @@ class ResourceManager:
 
     def _unavailable(self, name: str, reason: str) -> ResourceUnavailableError:
         return ResourceUnavailableError(
-            f"The resource {name!r} is not available: {reason}.".replace("..", "."),
+            f"The resource {name!r} is not available: {reason.removesuffix('.')}.",
             registry="resources",
             name=name,
             hint=f"Open it first; [tool.stageflow.resources.{name}] configures it.",
@@ -345,22 +342,3 @@ def _as_mapping(settings: Any) -> Mapping[str, Any]:
         fields = attrs.fields(type(settings))
         settings = {field.alias: getattr(settings, field.name) for field in fields}
     return MappingProxyType(dict(settings or {}))
-
-
-@asynccontextmanager
-async def opened(implementation: T) -> AsyncIterator[T]:
-    """Open an implementation of any contract for the time of the block, and close it after.
-
-    One that is an async context manager is entered and left; one that has `aclose` is closed.
-    """
-    if hasattr(implementation, "__aenter__"):
-        async with implementation:  # type: ignore[attr-defined]
-            yield implementation
-        return
-    try:
-        yield implementation
-    finally:
-        close = getattr(implementation, "aclose", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await close()

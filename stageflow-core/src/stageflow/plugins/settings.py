@@ -232,6 +232,10 @@ class _Check:
                 self._add(WRONG_VALUE, (plural, name), "expected a table", hint)
             elif not isinstance(section.get("use", ""), str):
                 self._add(WRONG_VALUE, (plural, name, "use"), "expected the name to use, a text")
+            elif plural == "resources" and "on_failure" in section:
+                self._made(
+                    section["on_failure"], Literal["stop", "continue"], plural, name, "on_failure"
+                )
 
     def _add(self, code: str, path: tuple[str, ...], told: str, hint: str = "") -> None:
         self.faults.append(fault(code, path, told, hint, origin=self._tree.origin(path)))

@@ -153,7 +153,7 @@ def list_files(root: str | Path = CHECKOUT, *, exclude: Iterable[str | Path] = (
     return Listing(
         root=str(folder),
         files=tuple(records),
-        skipped=tuple(skipped.shown),
+        skipped=tuple(sorted(skipped.shown, key=lambda one: one.path)),
         skipped_count=skipped.count,
         source="walk" if known is None else "git",
     )

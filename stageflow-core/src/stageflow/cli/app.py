@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from stageflow.cli.commands import PluginCommands
+
 __all__ = ("app",)
 
 app = typer.Typer(
     name="stageflow",
+    cls=PluginCommands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -20,11 +23,11 @@ app = typer.Typer(
     epilog="""Examples:
 
 \b
-  stageflow run hello.py:pipeline               run what `pipeline` in hello.py is
-  stageflow run shop.audit:build -i folder=docs call the function `build` first
-  stageflow run hello.py:pipeline --json | jq   one JSON document, for programs
-  stageflow graph hello.py:pipeline             draw it in the terminal
-  stageflow runs show last                      tell the story of the newest run
+  stageflow run hello.py:pipeline                run the pipeline in hello.py
+  stageflow run shop.audit:build -i folder=docs  call the function `build` first
+  stageflow run hello.py:pipeline --json | jq    one JSON document, for programs
+  stageflow graph hello.py:pipeline              draw it in the terminal
+  stageflow runs show last                       tell the story of the newest run
 
 `stageflow COMMAND --help` explains one command.""",
 )
@@ -84,8 +87,8 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 
 
 @app.command(
-    epilog="""Exit status: 0 done, also if the run cancelled itself; 1 failed; 2 not started, because
-something was wrong with the command, the target or its definition; 130 cancelled by Ctrl-C."""
+    epilog="""Exit status: 0 done, also if the run cancelled itself; 1 failed; 2 not started, since
+something is wrong with the command, the target or its definition; 130 cancelled by Ctrl-C."""
 )
 def run(
     target: TargetArgument,
@@ -96,7 +99,8 @@ def run(
         bool, typer.Option("--no-record", help="Keep no record of the run.")
     ] = False,
     events: Annotated[
-        bool, typer.Option("--events", help="A line for every event, as in a pipe; with --json, a list.")
+        bool,
+        typer.Option("--events", help="A line for every event, as in a pipe; with --json, a list."),
     ] = False,
     max_concurrency: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many stages may run at once.")
@@ -120,8 +124,6 @@ def run(
         debug=debug,
     )
     raise typer.Exit(run_command(request))
-
-
 
 
 @app.command()
@@ -188,3 +190,40 @@ def runs_show(
     from stageflow.cli.runs_command import show_command
 
     show_command(run, json=json, events=events, every=every, debug=debug)
+
+
+plugins = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at what is installed."
+)
+app.add_typer(plugins, name="plugins")
+
+
+@plugins.command("list")
+def plugins_list(json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the plugins that are installed or configured, importing none."""
+    from stageflow.cli.plugins_command import list_command
+
+    list_command(json=json, debug=debug)
+
+
+@plugins.command("check")
+def plugins_check(json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Import every plugin and open those in use; exit with 1 if one of these does not work."""
+    from stageflow.cli.plugins_command import check_command
+
+    raise typer.Exit(check_command(json=json, debug=debug))
+
+
+@plugins.command("show")
+def plugins_show(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A name, or contract and name: `run_stores.sqlite`."),
+    ],
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a plugin is, and the settings it takes."""
+    from stageflow.cli.plugins_command import show_command
+
+    show_command(name, json=json, debug=debug)

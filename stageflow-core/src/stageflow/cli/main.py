@@ -28,4 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="stageflow")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except Exception as error:
+        if "--debug" in (sys.argv if arguments is None else arguments):
+            raise
+        from stageflow.cli.failures import tell
+        from stageflow.cli.text import Terminal
+
+        tell(Terminal(sys.stderr), [error])
+        return 1
     return 0

@@ -32,21 +32,11 @@ class PlainView:
         self._terminal = terminal
         self._began: datetime | None = None
 
-    def __enter__(self) -> PlainView:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to put back."""
-
     def note(self, type: str, data: Mapping[str, Any]) -> None:
         """Write one event."""
         at = datetime.fromisoformat(data["timestamp"])
         self._began = self._began or at
         self._terminal.line(event_line(self._terminal, type, data, at, self._began))
-
-    def announce(self, notice: str) -> None:
-        """Write something that is no event."""
-        self._terminal.line(self._terminal.paint(notice, "bold yellow"))
 
 
 def event_line(
@@ -64,16 +54,22 @@ def event_line(
 def _details(type: str, data: Mapping[str, Any]) -> list[str]:
     match type:
         case "pipeline.started":
-            return [plural(data.get("stages_total") or 0, "stage"), f"run {data.get('pipeline_run_id')}"]
+            return [
+                plural(data.get("stages_total") or 0, "stage"),
+                f"run {data.get('pipeline_run_id')}",
+            ]
         case "stage.started" | "stage.thread_abandoned":
             return [str(data.get("kind") or "")]
         case "stage.retry_scheduled":
             attempt = f"attempt {data.get('attempt')} of {data.get('max_attempts')} failed"
             return [f"{attempt}: {data.get('error')}", f"again in {span(data.get('delay_ms'))}"]
         case "stage.retry_exhausted":
-            return [f"given up after {plural(data.get('attempt') or 0, 'attempt')}: {data.get('error')}"]
+            return [
+                f"given up after {plural(data.get('attempt') or 0, 'attempt')}: {data.get('error')}"
+            ]
         case _:
             attempts = data.get("attempt") or 1
             tried = f"{attempts} attempts" if attempts > 1 else ""
             why = data.get("error") or data.get("reason")
-            return [span(data.get("duration_ms")), tried, str(why) if why else ""]
+            took = span(data.get("duration_ms")) if data.get("duration_ms") else ""
+            return [took, tried, str(why) if why else ""]

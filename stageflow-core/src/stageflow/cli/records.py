@@ -1,46 +1,107 @@
-"""Records: where the command line keeps what ran, and how it finds it again."""
+"""Records: where a project keeps what ran, and how a run is found there again."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
+
+import attrs
 
 from stageflow.cli.errors import NoRecordError, RunLookupError
 from stageflow.contracts.run_store import RunRecord, RunStoreCapabilities
 from stageflow.errors import did_you_mean
 
-__all__ = ("RECORDS", "find_run", "make_store", "project_folder", "records_path")
+if TYPE_CHECKING:
+    from stageflow.plugins import Plugins
 
-RECORDS: Final = Path(".stageflow", "runs.sqlite3")
-"""Where runs are recorded, in the folder of the project."""
+__all__ = ("Records", "find_run", "records_of")
+
+_FILE: Final = Path(".stageflow", "runs.sqlite3")
+"""Where runs are recorded unless settings say otherwise, in the folder of the project."""
+_IGNORE: Final = "*\n"
 _SHORTEST_ID: Final = 4
 _PAGE: Final = 500
 
 
-def project_folder(start: Path | None = None) -> Path:
-    """Return the folder of the nearest `pyproject.toml` upwards, or *start* if there is none."""
-    start = (start or Path.cwd()).absolute()
+@attrs.frozen(kw_only=True)
+class Records:
+    """The run store that settings choose for the command line.
+
+    Attributes:
+        plugins: The plugins of the project.
+        name: The store's name; None if runs are not recorded.
+        path: Its file, if it keeps one of ours.
+        is_chosen: Whether the settings name it.
+    """
+
+    plugins: Plugins
+    name: str | None = None
+    path: Path | None = None
+    is_chosen: bool = False
+
+    @property
+    def place(self) -> str:
+        """What to call it in a message."""
+        if self.path is None:
+            return f"the run store {self.name!r}"
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.path)
+
+    @asynccontextmanager
+    async def store(self, *, read_only: bool = False) -> AsyncIterator[Any]:
+        """Give the store, not opened yet; the resources it needs are open meanwhile.
+
+        Raises:
+            ConfigurationError: If it cannot be made as it is configured.
+            OSError: If there is no folder for its file and none can be made.
+        """
+        assert self.name is not None
+        implementation = self.plugins.registry("run_store").resolve(self.name)
+        overrides: dict[str, Any] = {}
+        if self.path is not None:
+            overrides = {"path": str(self.path), "read_only": read_only}
+            if not read_only and not self.path.parent.exists():
+                self.path.parent.mkdir(parents=True)
+                if self.path.parent.name == _FILE.parent.name:
+                    # Records are nobody's to commit.
+                    (self.path.parent / ".gitignore").write_text(_IGNORE, encoding="utf-8")
+        async with self.plugins.resources() as resources:
+            await resources.open(*implementation.requires(implementation.settings(overrides)))
+            yield implementation.build(overrides, resources=resources.opened)
+
+
+def records_of(plugins: Plugins) -> Records:
+    """Return where the command line records runs: `record` and `run_store` of the settings decide.
+
+    `record` may be false, or a path. Otherwise it is the store that `run_store` names, and if it
+    names none, the file `.stageflow/runs.sqlite3` beside the project's `pyproject.toml`.
+    """
+    settings = plugins.settings
+    if settings.record is False:
+        return Records(plugins=plugins)
+    if isinstance(settings.record, Path):
+        path = settings.root / settings.record
+        return Records(plugins=plugins, name="sqlite", path=path, is_chosen=True)
+    chosen = settings.choices.get("run_store")
+    if chosen and chosen != ("sqlite",):
+        return Records(plugins=plugins, name=chosen[0], is_chosen=True)
+    configured = settings.tree.table("run_stores", "sqlite").get("path")
+    if isinstance(configured, str):
+        return Records(plugins=plugins, name="sqlite", path=Path(configured), is_chosen=True)
+    folder = _project_folder(Path.cwd())
+    return Records(plugins=plugins, name="sqlite", path=folder / _FILE, is_chosen=bool(chosen))
+
+
+def _project_folder(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "pyproject.toml").is_file():
             return folder
     return start
-
-
-def records_path() -> Path:
-    """Return the file in which this project's runs are recorded."""
-    return project_folder() / RECORDS
-
-
-def make_store(path: Path, *, read_only: bool = False) -> Any:
-    """Return the run store in the file *path*; not opened yet."""
-    if not read_only and not path.parent.exists():
-        path.parent.mkdir(parents=True)
-        (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    # Reached by name, as every implementation is.
-    module = import_module("stageflow.builtin.sqlite_run_store")
-    return module.SqliteRunStore(path, read_only=read_only)
 
 
 async def find_run(store: Any, text: str) -> RunRecord:

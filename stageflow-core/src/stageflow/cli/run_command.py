@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 import anyio
 import attrs
 
-from stageflow.cli.failures import describe, tell
+from stageflow.cli.errors import StageExitError
+from stageflow.cli.failures import tell
 from stageflow.cli.inputs import GivenInputs
 from stageflow.cli.interrupts import Interrupts
+from stageflow.cli.making import build_target, prepare, run_inputs
+from stageflow.cli.places import place_of
 from stageflow.cli.plain_view import PlainView
-from stageflow.cli.records import make_store, records_path
+from stageflow.cli.records import Records, records_of
+from stageflow.cli.results import NO_RESULT, result_document, tell_result
 from stageflow.cli.session import (
     FAILED,
-    REFUSED,
     leave,
     log_to_stderr,
     reporting,
     write_json,
 )
 from stageflow.cli.story import RunStory
-from stageflow.cli.targets import Target, build_target, prepare, run_inputs
-from stageflow.cli.text import (
-    STATUS_STYLES,
-    Terminal,
-    cut,
-    one_line,
-    padded,
-    plural,
-    short_json,
-    span,
-    width,
-)
+from stageflow.cli.targets import Target
+from stageflow.cli.text import Terminal, one_line
 from stageflow.context import PipelineContext
 from stageflow.errors import StageflowError
+from stageflow.plugins import Plugins
 from stageflow.runtime import RunOutcome, Runtime
 
 __all__ = ("RunRequest", "run_command")
-
-_MOST_RESULTS: Final = 5
-_MOST_FAILURES: Final = 10
-_BLANK: Final = {"run_id": None, "pipeline_name": None, "stages": {}, "outputs": {}}
 
 
 @attrs.frozen(kw_only=True)
@@ -79,11 +69,12 @@ def run_command(request: RunRequest) -> int:
     Raises:
         SystemExit: If the run could not begin; why has been told.
     """
-    log_to_stderr("debug" if request.debug else "warning")
-    with reporting(json=request.json, debug=request.debug, blank=_BLANK) as stream:
+    with reporting(json=request.json, debug=request.debug, blank=NO_RESULT) as stream:
         with Interrupts(is_live=_is_live(request, stream)) as interrupts:
+            plugins = Plugins.load()
+            log_to_stderr("debug" if request.debug else plugins.settings.log_level)
             target, given = prepare(request.target, request.inputs, request.input_file)
-            session = _Session(request, stream, interrupts)
+            session = _Session(request, records_of(plugins), stream, interrupts)
             anyio.run(session.run, target, given)
         status = session.conclude()
     leave(status, session.abandoned)
@@ -98,8 +89,11 @@ def _is_live(request: RunRequest, stream: TextIO) -> bool:
 class _Session:
     """One run from the command line, from its making to its last line."""
 
-    def __init__(self, request: RunRequest, stream: TextIO, interrupts: Interrupts) -> None:
+    def __init__(
+        self, request: RunRequest, records: Records, stream: TextIO, interrupts: Interrupts
+    ) -> None:
         self._request = request
+        self._records = records
         self._stream = stream
         self._interrupts = interrupts
         self._out = Terminal(stream)
@@ -108,7 +102,7 @@ class _Session:
         self._story = RunStory()
         self._outcome: RunOutcome | None = None
         self._graph: Any = None
-        self._recorded_in: Path | None = None
+        self._is_recorded = False
 
     @property
     def abandoned(self) -> list[str]:
@@ -119,14 +113,15 @@ class _Session:
         """Make the pipeline and run it."""
         request = self._request
         limit = request.max_concurrency
-        self._graph = await build_target(target, given, max_concurrency=limit)
+        with self._preparing(target):
+            self._graph = await build_target(target, given, max_concurrency=limit)
         inputs = run_inputs(target, self._graph, given)
         nodes = self._graph.plan.nodes
         self._story = RunStory(((node.name, node.kind.value) for node in nodes), self._graph.name)
         context = PipelineContext.for_run(
             inputs=inputs, input_text=given.input_text, topology=self._graph.name
         )
-        async with Runtime(run_store=await self._store()) as runtime:
+        async with self._runtime() as runtime:
             with self._shown() as view:
                 announce = None if isinstance(view, PlainView | None) else view.announce
                 self._interrupts.cancel_by(context.mark_canceled, announce)
@@ -135,26 +130,32 @@ class _Session:
                     listeners.append(view.note)
                 if request.json and request.events:
                     listeners.append(self._keep)
-                self._outcome = await runtime.run(
-                    self._graph, context=context, listeners=listeners, raise_on_error=False
-                )
+                with _telling_of_exits():
+                    self._outcome = await runtime.run(
+                        self._graph, context=context, listeners=listeners, raise_on_error=False
+                    )
 
-    async def _store(self) -> Any:
-        if not self._request.record:
-            return None
-        path = records_path()
-        store = None
-        try:
-            store = make_store(path)
-            await store.open()
-        except (StageflowError, OSError) as error:
-            if store is not None:
-                await store.aclose()
-            why = error.message if isinstance(error, StageflowError) else str(error)
-            self._err.line(self._err.paint(f"This run is not recorded: {one_line(why)}", "yellow"))
-            return None
-        self._recorded_in = path
-        return store
+    @asynccontextmanager
+    async def _runtime(self) -> AsyncIterator[Runtime]:
+        """Give the runtime, with the store of the project unless nothing is to be recorded."""
+        if not self._request.record or self._records.name is None:
+            async with Runtime() as runtime:
+                yield runtime
+            return
+        async with AsyncExitStack() as stack:
+            try:
+                store = await stack.enter_async_context(self._records.store())
+                runtime = await stack.enter_async_context(Runtime(run_store=store))
+                self._is_recorded = True
+            except (StageflowError, OSError) as error:
+                if self._records.is_chosen:
+                    raise
+                # Where nobody asked for a record, its lack stops nobody.
+                why = error.message if isinstance(error, StageflowError) else str(error)
+                told = f"This run is not recorded: {one_line(why)}"
+                self._err.line(self._err.paint(told, "yellow"))
+                runtime = await stack.enter_async_context(Runtime())
+            yield runtime
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:
@@ -167,8 +168,20 @@ class _Session:
             with LiveView(self._story, stream, redirect=both) as view:
                 yield view
         else:
-            with nullcontext(None if request.json else PlainView(self._out)) as plain:
-                yield plain
+            yield None if request.json else PlainView(self._out)
+
+    @contextmanager
+    def _preparing(self, target: Target) -> Iterator[None]:
+        """Show that something goes on while a function makes the pipeline, which may take long."""
+        if not (target.is_function and _is_live(self._request, self._stream)):
+            yield
+            return
+        from rich.console import Console
+        from rich.markup import escape
+
+        console = Console(file=sys.stderr if self._request.json else self._stream)
+        with console.status(f"[dim]{escape(target.text)} prepares the run[/]"):
+            yield
 
     def _keep(self, type: str, data: Mapping[str, Any]) -> None:
         self._events.append({"type": type, "data": data})
@@ -178,13 +191,19 @@ class _Session:
     def conclude(self) -> int:
         """Tell how the run went and return the exit status."""
         outcome = self._outcome
-        if outcome is None:
-            return REFUSED
+        assert outcome is not None
         error = _error_of(outcome)
         if self._request.json:
-            write_json(self._stream, self._document(outcome, error))
+            place = self._records.place if self._is_recorded else None
+            document = result_document(outcome, self._story, error, recorded_in=place)
+            if self._request.events:
+                document["events"] = self._events
+            write_json(self._stream, document)
         else:
-            self._tell_result(outcome)
+            plan = self._graph.plan
+            pairs = zip(plan.names, plan.successors, strict=True)
+            last = [name for name, followers in pairs if not followers]
+            tell_result(self._out, outcome, self._story, last, is_recorded=self._is_recorded)
         if error is not None:
             tell(self._err, [error], debug=self._request.debug)
             return FAILED
@@ -192,61 +211,23 @@ class _Session:
             return self._interrupts.status
         return 0
 
-    def _document(self, outcome: RunOutcome, error: StageflowError | None) -> dict[str, Any]:
-        known = outcome.to_dict()
-        stages = {
-            name: {**stage.to_dict(), "error": outcome.results[name].error}
-            for name, stage in self._story.stages.items()
-            if name in outcome.results
-        }
-        document = {
-            "run_id": known["run_id"],
-            "pipeline_name": known["pipeline_name"],
-            "status": known["status"],
-            "duration_ms": known["duration_ms"],
-            "stage": known["stage"],
-            "reason": known["reason"],
-            "errors": [] if error is None else [describe(error).to_dict()],
-            "recorded_in": self._recorded_in and str(self._recorded_in),
-            "stages": stages,
-            "outputs": {name: output.data for name, output in outcome.outputs.items()},
-        }
-        return {**document, "events": self._events} if self._request.events else document
 
-    def _tell_result(self, outcome: RunOutcome) -> None:
-        out, story = self._out, self._story
-        out.line()
-        head = out.paint(outcome.status, f"bold {STATUS_STYLES[outcome.status]}")
-        took = f"{plural(story.total, 'stage')} in {span(outcome.duration_ms)}: {story.ending()}"
-        out.line(f" {head}  {took}")
-        if outcome.reason:
-            out.line(f"   {out.paint('reason', 'dim')}  {one_line(outcome.reason)}")
-        if len(story.failed) > 1:
-            for stage in story.failed[:_MOST_FAILURES]:
-                out.line(f"   {out.paint('failed', 'red')}  {one_line(stage.name)}: {one_line(stage.note)}")
-            if len(story.failed) > _MOST_FAILURES:
-                out.line(f"   … and {plural(len(story.failed) - _MOST_FAILURES, 'more')}")
-        self._tell_outputs(outcome)
-        if self._recorded_in is not None:
-            told = f"stageflow runs show {str(outcome.run_id)[:8]}"
-            out.line(f"   {out.paint('record', 'dim')}  {told}")
-
-    def _tell_outputs(self, outcome: RunOutcome) -> None:
-        """Show what the last stages gave: the pipeline's result, mostly."""
-        plan, out = self._graph.plan, self._out
-        leaves = [name for name, next in zip(plan.names, plan.successors, strict=True) if not next]
-        results = outcome.results
-        given = [name for name in leaves if results[name].status == "ok" and results[name].data]
-        shown = [
-            (f"{one_line(name)}.{one_line(key)}", value)
-            for name in given[:_MOST_RESULTS]
-            for key, value in list(results[name].data.items())[:_MOST_RESULTS]
-        ]
-        size = max((width(label) for label, _ in shown), default=0)
-        room = max(out.width - size - 5, 20) if out.is_terminal else 1000
-        for label, value in shown:
-            text = one_line(value) if isinstance(value, str) else short_json(value, room)
-            out.line(f"   {out.paint(padded(label, size), 'cyan')}  {cut(text, room)}")
+@contextmanager
+def _telling_of_exits() -> Iterator[None]:
+    """Turn a stage's wish to end the whole process into an error that names the line."""
+    try:
+        yield
+    except (SystemExit, BaseExceptionGroup) as error:
+        leaf: BaseException = error
+        while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+            leaf = leaf.exceptions[0]
+        if not isinstance(leaf, SystemExit):
+            raise
+        raise StageExitError(
+            f"A stage asked for the end of the whole process: SystemExit({leaf.code!r}).",
+            hint="Let the stage raise an error, or return StageOutput.fail(…) or .cancel(…).",
+            where=place_of(leaf),
+        ) from leaf
 
 
 def _error_of(outcome: RunOutcome) -> StageflowError | None:

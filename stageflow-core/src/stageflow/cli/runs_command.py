@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 import anyio
 
+from stageflow.cli.errors import NoRecordError, RunLookupError
 from stageflow.cli.plain_view import event_line
-from stageflow.cli.records import find_run, make_store, records_path
+from stageflow.cli.records import Records, find_run, records_of
 from stageflow.cli.session import reporting, write_json
 from stageflow.cli.story import RunStory, StageStory
 from stageflow.cli.text import (
@@ -26,7 +26,8 @@ from stageflow.cli.text import (
     span,
     width,
 )
-from stageflow.contracts.run_store import RunEvent, RunRecord, RunStoreCapabilities
+from stageflow.contracts.run_store import RunEvent, RunRecord, RunStoreCapabilities, as_run_status
+from stageflow.plugins import Plugins, opened
 
 __all__ = ("list_command", "show_command")
 
@@ -48,29 +49,48 @@ def list_command(*, status: str | None, limit: int, json: bool, debug: bool = Fa
         SystemExit: If they cannot be listed; why has been told.
     """
     with reporting(json=json, debug=debug) as stream:
-        path = records_path()
-        records = anyio.run(_listed, path, status, limit) if path.exists() else ()
+        records = _records()
+        found = anyio.run(_listed, records, status, limit)
         if json:
-            write_json(stream, [_as_dict(record) for record in records])
+            write_json(stream, [_as_dict(record) for record in found])
             return
         terminal = Terminal(stream)
-        if not records:
+        if not found:
             what = f"No run with the status {status}" if status else "No run"
-            terminal.line(f"{what} is recorded in {_near(path)}.")
+            terminal.line(f"{what} is recorded in {records.place}.")
             return
         now = datetime.now(UTC)
-        rows = [_row(record, now) for record in records]
+        rows = [_row(record, now) for record in found]
         head = ("run", "pipeline", "status", "started", "took", "")
         terminal.lines(columns(terminal, head, rows, right=(4,)))
 
 
-async def _listed(path: Path, status: str | None, limit: int) -> Sequence[RunRecord]:
-    async with make_store(path, read_only=True) as store:
+def _records() -> Records:
+    records = records_of(Plugins.load())
+    if records.name is None:
+        raise NoRecordError(
+            "Runs are not recorded: the settings say `record = false`.",
+            hint="Remove that line to keep records from now on.",
+        )
+    return records
+
+
+async def _listed(records: Records, status: str | None, limit: int) -> Sequence[RunRecord]:
+    if status is not None:
+        as_run_status(status)
+    if records.path is not None and not records.path.exists():
+        return ()
+    async with records.store(read_only=True) as made, opened(made) as store:
+        if not RunStoreCapabilities.of(store).listing:
+            raise NoRecordError(
+                f"{records.place} cannot list its runs.".capitalize(),
+                hint="`stageflow runs show ID` shows one of them.",
+            )
         return await store.list_runs(status=status, limit=limit)  # type: ignore[no-any-return]
 
 
 def _row(record: RunRecord, now: datetime) -> list[str | tuple[str, str]]:
-    why = record.error or record.metadata.get("reason") or ""
+    why = (record.error or record.metadata.get("reason") or "").partition(" Hint: ")[0]
     return [
         str(record.run_id)[:_SHORT_ID],
         one_line(_pipeline(record)),
@@ -120,7 +140,7 @@ def show_command(
         SystemExit: If there is no such run; why has been told.
     """
     with reporting(json=json, debug=debug) as stream:
-        record, log = anyio.run(_read, records_path(), run)
+        record, log = anyio.run(_read, _records(), run)
         story = RunStory()
         for event in log:
             story.note(event.type, {"timestamp": event.at.isoformat(), **(event.data or {})})
@@ -134,15 +154,13 @@ def show_command(
             page.write_events(log)
 
 
-async def _read(path: Path, run: str) -> tuple[RunRecord, Sequence[RunEvent]]:
-    if not path.exists():
-        from stageflow.cli.errors import RunLookupError
-
+async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEvent]]:
+    if records.path is not None and not records.path.exists():
         raise RunLookupError(
-            f"No run is recorded in {_near(path)}.",
+            f"No run is recorded in {records.place}.",
             hint="Start one with `stageflow run`, or go to the project whose runs you look for.",
         )
-    async with make_store(path, read_only=True) as store:
+    async with records.store(read_only=True) as made, opened(made) as store:
         record = await find_run(store, run)
         has_log = RunStoreCapabilities.of(store).event_log
         return record, await store.read_events(record.run_id) if has_log else ()
@@ -183,14 +201,16 @@ class _Page:
         started = record.created_at.astimezone()
         facts = {
             "run": str(record.run_id),
-            "started": f"{started:%Y-%m-%d %H:%M:%S %Z}, {ago(record.created_at, datetime.now(UTC))}",
+            "started": f"{started:%Y-%m-%d %H:%M:%S %Z}, {ago(started, datetime.now(UTC))}",
             "stages": f"{story.total:,}: {story.ending()}" if story.ended else f"{story.total:,}",
             "reason": str(record.metadata.get("reason") or ""),
             "failed": str(record.metadata.get("stage") or "") if record.error else "",
             "error": record.error or "",
         }
         if not record.status.is_final:
-            last = max(filter(None, (stage.ended_at for stage in story.stages.values())), default=None)
+            last = max(
+                filter(None, (stage.ended_at for stage in story.stages.values())), default=None
+            )
             when = ago(last or record.updated_at, datetime.now(UTC))
             facts["note"] = f"no end is recorded; the last news is from {when}"
         for label, text in facts.items():
@@ -210,15 +230,16 @@ class _Page:
         room = max(out.width - size - 53, _NARROWEST_BAR)
         whole = self._whole_ms()
         scale = f"0{span(whole):>{room - 1}}"
-        head = f"      {padded('stage', size)}  {'kind':<9}  {'tries':>5}  {'start':>9}  {'took':>9}  {scale}"
+        facts = f"{'kind':<9}  {'tries':>5}  {'start':>9}  {'took':>9}"
+        head = f"      {padded('stage', size)}  {facts}  {scale}"
         out.line()
         out.line(out.paint(head, "dim"))
         for stage, name in zip(shown, names, strict=True):
             self._write_stage(stage, padded(cut(name, size), size), room, whole)
         if len(shown) < len(stages):
             left = plural(len(stages) - len(shown), "more stage")
-            out.line()
-            out.line(f"   {left}; shown are those that failed, were tried again or took longest. --all shows all.")
+            told = f"{left}; above are those that failed, were tried again or took longest."
+            out.lines(["", f"   {told} --all shows all."])
 
     def _whole_ms(self) -> float:
         if self._record.duration_ms:
@@ -239,7 +260,8 @@ class _Page:
         kind = out.paint(f"{stage.kind:<9}", "dim")
         glyph = out.paint(GLYPHS[stage.status], style)
         out.line(f"   {glyph}  {name}  {kind}  {facts}  {out.paint(bar, style)}".rstrip())
-        note = "; ".join(filter(None, (stage.note, "a busy thread was left behind" if stage.abandoned else "")))
+        left = "a busy thread was left behind" if stage.abandoned else ""
+        note = "; ".join(filter(None, (stage.note, left)))
         if note:
             out.line(f"        {out.paint(f'↳ {one_line(note)}', style)}")
 
@@ -255,8 +277,9 @@ def _notable(stages: Sequence[StageStory]) -> list[StageStory]:
     """Return the stages of a large run that people look for, in the order in which they ran."""
     troubled = [stage for stage in stages if stage.status == "fail" or stage.attempts > 1]
     slowest = sorted(stages, key=lambda stage: -(stage.duration_ms or 0.0))
-    chosen = {id(stage) for stage in [*troubled, *slowest][:_SHOWN_OF_MORE]}
-    return [stage for stage in stages if id(stage) in chosen]
+    ranked = list(dict.fromkeys(stage.name for stage in [*troubled, *slowest]))
+    chosen = set(ranked[:_SHOWN_OF_MORE])
+    return [stage for stage in stages if stage.name in chosen]
 
 
 def _bar(start: float, took: float, whole: float, room: int) -> str:
@@ -266,10 +289,3 @@ def _bar(start: float, took: float, whole: float, room: int) -> str:
     eighths = min(eighths, (room - first) * 8)
     blocks = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
     return " " * first + blocks
-
-
-def _near(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -12,7 +12,15 @@ from typing import Any, NoReturn, TextIO
 
 from stageflow.cli.text import Terminal
 
-__all__ = ("FAILED", "INTERRUPTED", "REFUSED", "log_to_stderr", "reporting", "result_stream", "write_json")
+__all__ = (
+    "FAILED",
+    "INTERRUPTED",
+    "REFUSED",
+    "log_to_stderr",
+    "reporting",
+    "result_stream",
+    "write_json",
+)
 
 FAILED = 1
 """Exit status of a run that failed, and of a defect."""
@@ -23,7 +31,9 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def reporting(*, json: bool = False, debug: bool = False, blank: Mapping[str, Any] | None = None) -> Iterator[TextIO]:
+def reporting(
+    *, json: bool = False, debug: bool = False, blank: Mapping[str, Any] | None = None
+) -> Iterator[TextIO]:
     """Tell of whatever is raised, as a person or, with *json*, a program can read it, and exit.
 
     The value is the stream for the command's result. With *json* nobody else can write there:
@@ -41,31 +51,44 @@ def reporting(*, json: bool = False, debug: bool = False, blank: Mapping[str, An
     with result_stream(exclusive=json) as stream:
         try:
             yield stream
-        except KeyboardInterrupt:
-            Terminal(sys.stderr).line("Interrupted.")
-            status = INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - told in full, below
-            status = _tell(error, stream if json else None, debug=debug, blank=blank or {})
+        except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - told below
+            status = _tell(_leaves(error), stream if json else None, debug=debug, blank=blank or {})
     if status:
         sys.exit(status)
 
 
-def _tell(error: Exception, stream: TextIO | None, *, debug: bool, blank: Mapping[str, Any]) -> int:
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in _leaves(each)]
+
+
+def _tell(
+    errors: list[BaseException], stream: TextIO | None, *, debug: bool, blank: Mapping[str, Any]
+) -> int:
     from stageflow.cli.failures import describe, tell
     from stageflow.errors import StageflowError
 
-    errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-    tell(Terminal(sys.stderr), errors, debug=debug)
+    terminal = Terminal(sys.stderr)
+    if any(isinstance(error, KeyboardInterrupt) for error in errors):
+        terminal.line("Interrupted.")
+        if stream is not None:
+            write_json(stream, {"status": "cancelled", **blank, "errors": []})
+        return INTERRUPTED
+    tell(terminal, errors, debug=debug)
     if stream is not None:
-        told = [describe(each).to_dict() for each in errors]
+        told = [describe(error).to_dict() for error in errors]
         write_json(stream, {"status": "error", **blank, "errors": told})
-    foreseen = all(isinstance(each, StageflowError) for each in errors)
-    return REFUSED if foreseen else FAILED
+    statuses = [
+        getattr(error, "status", REFUSED) if isinstance(error, StageflowError) else FAILED
+        for error in errors
+    ]
+    return min(statuses)
 
 
 @contextmanager
 def result_stream(*, exclusive: bool) -> Iterator[TextIO]:
-    """Give the stream for a command's result: stdout, which with *exclusive* nobody else reaches."""
+    """Give the stream for a command's result: stdout, with *exclusive* out of others' reach."""
     own = sys.stdout
     if not exclusive:
         yield own
@@ -108,7 +131,7 @@ class _StderrHandler(logging.StreamHandler[Any]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override] # read only here
+    def stream(self) -> TextIO:
         return sys.stderr
 
 
@@ -117,6 +140,7 @@ def log_to_stderr(level: str = "warning") -> None:
     handler = _StderrHandler()
     handler.setFormatter(_LineFormatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if not isinstance(each, _StderrHandler)]
     root.addHandler(handler)
     # Other libraries' debug lines would drown ours.
     root.setLevel(max(logging.INFO, logging.getLevelName(level.upper())))

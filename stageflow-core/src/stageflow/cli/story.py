@@ -1,4 +1,4 @@
-"""The story of a run, as its lifecycle events tell it: now while it runs, or later from its record."""
+"""The story of a run, as its events tell it: while it runs, or later from its record."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class StageStory:
             "started_at": self.started_at and self.started_at.isoformat(),
             "ended_at": self.ended_at and self.ended_at.isoformat(),
             "duration_ms": self.duration_ms,
-            "note": self.note or None,
+            "error": self.note if self.status == "fail" else None,
+            "reason": self.note or None if self.status in {"skip", "cancel"} else None,
             "thread_abandoned": self.abandoned,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TextIO
 
@@ -82,7 +82,7 @@ class Terminal:
         has_colour: Whether to use colours.
     """
 
-    def __init__(self, stream: TextIO, environ: os._Environ[str] | dict[str, str] | None = None):
+    def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
         self.stream = stream
         self.is_terminal = stream.isatty() and environ.get("TERM", "") != "dumb"

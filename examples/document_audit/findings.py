@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 __all__ = ("SEVERITIES", "Finding", "Hit", "blank_out", "to_findings")
 
 SEVERITIES: Final = ("high", "medium", "low", "info")
-MAX_PER_RULE = 20
+# A table of a million mail addresses must not make a result of a million findings.
+MAX_PER_RULE: Final = {"high": 20, "medium": 20, "low": 5, "info": 5}
 _DOT = "\u2022"
 
 
@@ -67,13 +68,13 @@ def to_findings(text: str, hits: Iterable[Hit]) -> tuple[list[Finding], dict[str
     """Return the findings in the order of the text, and how many hits each rule had.
 
     Where two hits overlap, the earlier in *hits* stands: give the exact rules first. Of each
-    rule, the first `MAX_PER_RULE` are kept; the counts are of all.
+    rule, the first few are kept, as `MAX_PER_RULE` says; the counts are of all.
     """
     counts: dict[str, int] = {}
     kept: list[Hit] = []
     for hit in _without_overlaps(hits):
         counts[hit.rule] = counts.get(hit.rule, 0) + 1
-        if counts[hit.rule] <= MAX_PER_RULE:
+        if counts[hit.rule] <= MAX_PER_RULE[hit.severity]:
             kept.append(hit)
     line_of = _line_counter(text)
     return [

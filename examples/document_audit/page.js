@@ -58,7 +58,6 @@
     const shown = document.createElement("output");
     const input = document.createElement("input");
     input.type = "search";
-    input.placeholder = "Filter";
     input.setAttribute("aria-label", `Filter: ${title.querySelector("h2").textContent}`);
     const rows = Array.from(table.tBodies[0].rows);
     const texts = rows.map((row) => row.textContent.toLowerCase());
@@ -72,7 +71,9 @@
       });
       shown.textContent = words.length ? `${count} of ${rows.length}` : "";
     });
-    tools.append(shown, input);
+    const label = document.createElement("label");
+    label.append("Filter", input);
+    tools.append(shown, label);
     title.append(tools);
     return input;
   };

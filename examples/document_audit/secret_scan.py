@@ -184,8 +184,7 @@ def _private_keys(text: str) -> Iterator[Hit]:
         end = text.find("-----END", match.end(), match.end() + 16_000)
         locked = "ENCRYPTED" in match[0]
         rule = "encrypted private key" if locked else "private key"
-        heading = match[0].partition("-----\n")[0].partition("KEY")[0]
-        shown = f"{heading}KEY\u2026" if len(heading) < 60 else "-----BEGIN PRIVATE KEY\u2026"
+        shown = f"{match[0].partition('KEY')[0]}KEY\u2026"
         yield Hit(position, max(end, match.end()), rule, "medium" if locked else "high", shown)
 
 

@@ -148,6 +148,13 @@ def test_mail_addresses(text, severities):
     assert all("baker" not in one.excerpt and "rivers" not in one.excerpt for one in found)
 
 
+def test_of_many_addresses_a_few_are_kept_and_all_are_counted():
+    text = "\n".join(mail(f"baker{number}", "rivers", "net") for number in range(30))
+    findings, counts = to_findings(text, find_personal(text))
+    assert [finding.line for finding in findings] == [1, 2, 3, 4, 5]
+    assert counts == {"e-mail address": 30}
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

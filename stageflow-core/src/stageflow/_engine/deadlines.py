@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ("Deadline", "Deadlines")
 
 _PRUNE_FROM = 64
+# Instants are sums of rounded numbers: a clock that slept until one may stand just before it,
+# and would be asked for ever to sleep for less than it can measure.
+_CLOSE_SECONDS = 1e-6
 
 
 class Deadline:
@@ -90,7 +93,7 @@ class Deadlines:
 
     def _cancel_due(self) -> bool:
         """Cancel what is due and say whether anything is left to wait for."""
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() + _CLOSE_SECONDS
         while self._heap:
             deadline = self._heap[0]
             if deadline.scope is None:

@@ -27,6 +27,7 @@ __all__ = (
     "Layer",
     "StageCall",
     "as_output",
+    "execute_again",
     "execute_attempts",
     "prepare_calls",
 )
@@ -56,7 +57,17 @@ class Layer(Protocol):
 class Invocation:
     """One execution of one stage in one run, over all its attempts."""
 
-    __slots__ = ("_delay_ms", "attempt", "body", "call", "context", "index", "run")
+    __slots__ = (
+        "_delay_ms",
+        "_earlier",
+        "_exhausted",
+        "attempt",
+        "body",
+        "call",
+        "context",
+        "index",
+        "run",
+    )
 
     def __init__(
         self, run: Run, index: int, call: StageCall, context: StageContext, body: Body
@@ -67,7 +78,9 @@ class Invocation:
         self.context = context
         self.body = body
         self.attempt = 1
+        self._earlier = 0
         self._delay_ms: float | None = None
+        self._exhausted = False
 
     @property
     def stage_name(self) -> str:
@@ -99,7 +112,10 @@ class Invocation:
         """
         policy = self.call.policy.retry or DEFAULT_RETRY
         if self.attempt >= policy.max_attempts:
-            self.run.tell_retry_exhausted(self, policy, output, error)
+            # Whoever stands around the stage may ask again for what was refused already.
+            if not self._exhausted:
+                self._exhausted = True
+                self.run.tell_retry_exhausted(self, policy, output, error)
             return False
         delay = policy.delay_ms(self.attempt, self.run.random, self._delay_ms)
         self._delay_ms = delay
@@ -108,9 +124,19 @@ class Invocation:
         output = error = None
         await self.run.clock.sleep(delay / 1000.0)
         self.attempt += 1
-        self.context = attrs.evolve(self.context, attempt=self.attempt)
-        self.run.note_attempt(self.index, self.attempt)
+        self._note_attempt()
         return True
+
+    def continue_attempts(self) -> None:
+        """Count on from the attempts that were made before the run came back to this stage."""
+        self._earlier = self.run.attempts.get(self.index, 0)
+        if self._earlier:
+            self._note_attempt()
+
+    def _note_attempt(self) -> None:
+        attempt = self._earlier + self.attempt
+        self.context = attrs.evolve(self.context, attempt=attempt)
+        self.run.note_attempt(self.index, attempt)
 
 
 @attrs.frozen(eq=False)
@@ -198,41 +224,60 @@ def as_output(value: Any, stage: str) -> StageOutput:
     Raises:
         StageReturnError: If it returned something else than it may.
     """
-    if type(value) is StageOutput:
+    if type(value) is StageOutput and type(value.data) is dict and type(value.metadata) is dict:
         return value
     if value is None:
         return _OK
     if isinstance(value, Mapping):
         return StageOutput(StageStatus.OK, dict(value))
+    returned = type(value).__name__
     if isinstance(value, StageOutput):
+        for part in ("data", "metadata"):
+            if not isinstance(getattr(value, part), Mapping):
+                found = type(getattr(value, part)).__name__
+                raise StageReturnError(stage, f"{returned} whose {part} is of type {found}")
         return value
-    raise StageReturnError(stage, type(value).__name__)
+    raise StageReturnError(stage, returned)
 
 
-async def execute_attempts(invocation: Invocation, first: StageOutput | None = None) -> StageOutput:
+async def execute_attempts(invocation: Invocation) -> StageOutput:
     """Run the body until it succeeds or its retry policy gives up; never returns `RETRY`.
 
     Args:
         invocation: The execution.
-        first: The output of an attempt that was made already and asked for a retry.
 
     Raises:
         Exception: What the last attempt raised.
     """
     while True:
+        output: StageOutput | None = None
         error: Exception | None = None
-        output, first = first, None
-        if output is None:
-            try:
-                output = as_output(await _execute_once(invocation), invocation.stage_name)
-            except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged
-                error = raised
+        try:
+            output = as_output(await _execute_once(invocation), invocation.stage_name)
+        except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged
+            error = raised
         if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
             return output
         if not _may_retry(invocation, output, error):
             return _give_up(output, error, "")
         if not await invocation.wait_to_retry(output, error):
             return _give_up(output, error, f" (after {invocation.attempt} attempts)")
+
+
+async def execute_again(invocation: Invocation, output: StageOutput) -> StageOutput:
+    """Run a stage anew, with all that stands around it, whose *output* asks for that.
+
+    Raises:
+        Exception: What the last execution raised.
+    """
+    execute = invocation.call.layered or execute_attempts
+    while output.status is StageStatus.RETRY:
+        if output.retryable is False:
+            return _give_up(output, None, "")
+        if not await invocation.wait_to_retry(output):
+            return _give_up(output, None, f" (after {invocation.attempt} attempts)")
+        output = as_output(await execute(invocation), invocation.stage_name)
+    return output
 
 
 async def _execute_once(invocation: Invocation) -> Any:

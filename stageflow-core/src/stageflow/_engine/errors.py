@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from stageflow.errors import RunError, StageflowError
 from stageflow.stages import StageOutput
 
 __all__ = (
+    "GuardRetryExhaustedError",
+    "OutputSchemaError",
     "StageFailedError",
     "StageReturnError",
     "StageTimeoutError",
     "UnfinishedStagesError",
     "UnifiedPipelineCancelled",
     "UnifiedStageExecutionError",
+    "describe",
 )
+
+
+def describe(error: BaseException) -> str:
+    """Return *error* as `Type: message`, or its type alone if it cannot say its message."""
+    name = type(error).__name__
+    try:
+        # The code and the hint of one of our own errors stay with the exception.
+        text = error.message if isinstance(error, StageflowError) else str(error)
+    except Exception:  # noqa: BLE001 - an error about an error helps nobody
+        text = ""
+    return f"{name}: {text}" if text else name
 
 
 class UnifiedStageExecutionError(RunError):
@@ -35,7 +49,7 @@ class UnifiedStageExecutionError(RunError):
         if isinstance(original, StageflowError):
             text, hint = f"[{original.code}] {original.message}", original.hint or hint
         else:
-            text = f"{type(original).__name__}: {original}".removesuffix(": ")
+            text = describe(original)
         super().__init__(f"Stage {stage!r} failed: {text}", hint=hint)
         self.stage = stage
         self.original = original
@@ -131,3 +145,64 @@ class UnfinishedStagesError(RunError):
             hint="This is a defect of Stageflow; please report it with the pipeline.",
         )
         self.stages = stages
+
+
+class GuardRetryExhaustedError(RunError):
+    """A guard failed, and the run does not go back once more.
+
+    Attributes:
+        guard: The guard.
+        retry_stage: The stage to which the run went back.
+        attempts: How often the guard has judged.
+        reason: Why this was the last time: `max_attempts`, `stagnation`, `timeout`,
+            `not_retryable` or `not_run`.
+    """
+
+    code = "SF307"
+
+    def __init__(
+        self, guard: str, retry_stage: str, attempts: int, reason: str, message: str
+    ) -> None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"Guard {guard!r} has refused the work of {retry_stage!r} {times}, and"
+            f" {_WHY_EXHAUSTED.get(reason, reason)}: {message}",
+            hint=f"Have {retry_stage!r} heed the guard's error, or change the guard-retry policy.",
+        )
+        self.guard = guard
+        self.retry_stage = retry_stage
+        self.attempts = attempts
+        self.reason = reason
+
+
+_WHY_EXHAUSTED = {
+    "max_attempts": "there is no attempt left",
+    "stagnation": "the work does not change any more",
+    "timeout": "the time for it is over",
+    "not_retryable": "says that another attempt cannot help",
+    "not_run": "that stage was never run",
+}
+
+
+class OutputSchemaError(RunError, ValueError):
+    """A stage gave data that do not fit its schema.
+
+    Attributes:
+        stage: The stage.
+        problems: What is wrong, each with the path to it, such as `$.items[0]: …`.
+    """
+
+    code = "SF308"
+
+    def __init__(self, stage: str, problems: Sequence[str]) -> None:
+        shown = "; ".join(problems[:_SHOWN])
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        super().__init__(
+            f"The output of stage {stage!r} does not fit its schema: {shown}{more}.",
+            hint="Correct what the stage returns, or its output_schema.",
+        )
+        self.stage = stage
+        self.problems = tuple(problems)
+
+
+_SHOWN = 5

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from stageflow.stages import StageKind, StageOutput, StageStatus
 
 if TYPE_CHECKING:
     from stageflow._engine.plan import Plan
 
-__all__ = ("verdict",)
+__all__ = ("chosen_branches", "verdict")
 
 
 def verdict(plan: Plan, outputs: Sequence[StageOutput | None], index: int) -> StageOutput | None:
@@ -37,12 +37,20 @@ def verdict(plan: Plan, outputs: Sequence[StageOutput | None], index: int) -> St
             )
         if output.status is StageStatus.FAIL:
             return _skipped(f"dependency {name!r} failed: {output.error}", failed=name)
-        if "failed_dependency" in output.metadata:
+        if output.status is StageStatus.SKIP and "failed_dependency" in output.metadata:
             failed = output.metadata["failed_dependency"]
             return _skipped(f"dependency {name!r} was skipped because {failed!r} failed", failed)
         if conditional and skip is None:
             skip = _skip_reason(plan, dependency, output, index)
     return None if skip is None else _skipped(skip)
+
+
+def chosen_branches(output: StageOutput) -> tuple[Any, ...]:
+    """Return the keys that a router's output names, whatever it put there."""
+    route = output.data.get("route")
+    if route is None:
+        return ()
+    return tuple(route) if isinstance(route, (list, tuple, set, frozenset)) else (route,)
 
 
 def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -> str | None:
@@ -54,26 +62,29 @@ def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -
         return str(output.data["skip_reason"])
     if "route" not in output.data:
         return None
-    call = plan.calls[index]
-    route = output.data["route"]
-    chosen = () if route is None else (route,) if isinstance(route, str) else tuple(route)
-    if call.policy.branch_key is not None:
-        keys, mine = plan.branch_keys[dependency], call.policy.branch_key
-    elif plan.calls[dependency].kind is StageKind.ROUTE:
-        keys, mine = _conditional_followers(plan, dependency), plan.names[index]
-        # A route that names no branch is a router's own business, not a choice of branches.
-        if route is not None and not any(key in keys for key in chosen):
+    mine = plan.calls[index].policy.branch_key
+    chosen = chosen_branches(output)
+    if mine is None:
+        if plan.calls[dependency].kind is not StageKind.ROUTE:
             return None
-    else:
-        return None
+        mine = plan.names[index]
+        # A route that names no branch is a router's own business, not a choice of branches.
+        if chosen and not _names_a_branch(plan, dependency, chosen):
+            return None
     return (
         None if mine in chosen else f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}"
     )
 
 
-def _conditional_followers(plan: Plan, router: int) -> frozenset[str]:
-    calls = plan.calls
-    return frozenset(plan.names[f] for f in plan.successors[router] if calls[f].conditional)
+def _names_a_branch(plan: Plan, router: int, chosen: Iterable[Any]) -> bool:
+    # Looks the chosen names up; going through the router's followers would cost their square.
+    for key in chosen:
+        follower = plan.index.get(key) if isinstance(key, str) else None
+        if follower is None or not plan.calls[follower].conditional:
+            continue
+        if router in plan.dependencies[follower]:
+            return True
+    return False
 
 
 def _skipped(reason: str, failed: str | None = None) -> StageOutput:

@@ -10,6 +10,7 @@ nobody has to be told that a stage suspended.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import types
 from collections import deque
@@ -27,12 +28,15 @@ import attrs
 from anyio.abc import TaskGroup
 
 from stageflow._engine.announce import Announcer, Listener, WideEvents
-from stageflow._engine.call import Invocation, as_output, execute_attempts
+from stageflow._engine.call import Invocation, as_output, execute_again
 from stageflow._engine.cleanup import CleanupRegistry
 from stageflow._engine.deadlines import Deadlines
-from stageflow._engine.errors import StageFailedError, UnfinishedStagesError
-from stageflow._engine.gates import verdict
+from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, describe
+from stageflow._engine.gates import chosen_branches, verdict
+from stageflow._engine.guard_regions import Region
+from stageflow._engine.guard_retry import GuardRetries
 from stageflow._engine.plan import Plan
+from stageflow._engine.ready import ReadyQueue
 from stageflow._engine.retrying import is_transient
 from stageflow._engine.threads import LoopDoor, call_in_thread, runs_on_asyncio
 from stageflow.context import PipelineContext, PipelineTimer, StageContext
@@ -41,6 +45,7 @@ from stageflow.context.inputs import make_stage_inputs, shared_output
 from stageflow.context.stage_context import make_stage_context
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
+from stageflow.errors import RunError
 from stageflow.events.delivery import PendingEmit, deliver, event_collector
 from stageflow.events.sinks import NoOpEventSink
 from stageflow.stages import StageOutput, StageResult, StageStatus
@@ -58,6 +63,7 @@ _SLICE_SECONDS = 0.001
 
 _SYSTEM_CLOCK = SystemClock()
 _WORKER = "stageflow worker"
+_CALLER_CANCELLED = "the caller was cancelled"
 
 
 @attrs.frozen(kw_only=True)
@@ -127,8 +133,11 @@ class Run:
         "_asked",
         "_base_context",
         "_cancelled_type",
+        "_cleaned",
         "_cleanups",
+        "_closing",
         "_deadlines",
+        "_deliver_until",
         "_deliveries",
         "_delivering",
         "_delivery_scope",
@@ -138,6 +147,7 @@ class Run:
         "_gated",
         "_interrupted",
         "_on_asyncio",
+        "_over",
         "_pending",
         "_ready",
         "_reason",
@@ -157,6 +167,7 @@ class Run:
         "ended",
         "ends",
         "errors",
+        "guard_retries",
         "options",
         "outputs",
         "plan",
@@ -176,14 +187,21 @@ class Run:
         self.attempts: dict[int, int] = {}
         self.errors: dict[int, BaseException] = {}
         self.abandoned: set[str] = set()
+        self.guard_retries = (
+            None if plan.guard_regions is None else GuardRetries(self, plan.guard_regions)
+        )
         self.began = 0.0
         self.ended = 0.0
         self._snapshot = context.snapshot
         self._timer = PipelineTimer(options.clock)
         self._sink = None if isinstance(context.event_sink, NoOpEventSink) else context.event_sink
         self._source = _Outputs(plan.index, self.outputs)
-        self._pending = [len(dependencies) for dependencies in plan.dependencies]
-        self._ready = deque(plan.roots)
+        self._pending = list(plan.waits)
+        self._ready: deque[int] | ReadyQueue = (
+            deque(plan.roots)
+            if plan.priorities is None
+            else ReadyQueue(plan.priorities, plan.roots)
+        )
         self._remaining = size
         self._running = 0
         self._runnable = 0
@@ -193,11 +211,15 @@ class Run:
         self._failure: int | None = None
         self._asked: int | None = None
         self._fatal: BaseException | None = None
-        self._cleanups: CleanupRegistry | None = None
+        self._cleanups = CleanupRegistry()
+        self._cleaned = False
+        self._closing = False
+        self._over = False
         self._deadlines: Deadlines | None = None
         self._deliveries: deque[PendingEmit] = deque()
         self._delivering = False
         self._delivery_scope: anyio.CancelScope | None = None
+        self._deliver_until = math.inf
         self._tasks: TaskGroup | None = None
         self._interrupted = False
         self._announcer: Announcer | None = None
@@ -248,18 +270,34 @@ class Run:
 
     def execution_key(self, stage: str) -> str:
         """Return a text that names this execution of *stage*, the same for all its attempts."""
-        return f"{self.context.pipeline_run_id or id(self)}/{stage}"
+        key = f"{self.context.pipeline_run_id or id(self)}/{stage}"
+        if self.guard_retries is None:
+            return key
+        # Work that a guard refused is to be done anew, not to be recognised as done.
+        again = self.guard_retries.round_of(self.plan.index[stage])
+        return f"{key}#{again + 1}" if again else key
 
     def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
-        """Call *callback* when the run ends, however it ends; safe from any thread."""
-        if self._cleanups is None:
-            self._cleanups = CleanupRegistry()
+        """Call *callback* when the run ends, however it ends; safe from any thread.
+
+        Raises:
+            RunError: If the run has ended, as it may for a thread that was given up.
+        """
         self._cleanups.register(callback, name=name)
+        # In this order, a registration at the last moment is either called or refused.
+        if self._cleaned and self._cleanups.unregister(callback):
+            raise RunError(
+                "A clean-up was registered after its run had ended.",
+                hint="Clean up at once: nobody waits for this stage any more.",
+            )
 
     def collect_delivery(self, delivery: PendingEmit) -> None:
         """Finish *delivery* before the run ends; safe from any thread."""
         self._deliveries.append(delivery)
-        self._door.call(self._start_delivering)
+        if self._over:
+            self._give_up_deliveries("its run was over")
+        else:
+            self._door.call(self._start_delivering)
 
     async def call_in_thread(self, body: Callable[..., Any], context: StageContext) -> Any:
         """Return what *body* gives for *context*, called in a worker thread."""
@@ -301,6 +339,33 @@ class Run:
         """Tell that a stage has used all its attempts."""
         if self._announcer is not None:
             self._announcer.retry(invocation, policy, _why(output, error), None)
+
+    def tell(self, type: str, facts: Mapping[str, Any]) -> None:
+        """Tell whoever listens what happened."""
+        if self._announcer is not None:
+            self._announcer.tell(type, facts)
+
+    def run_again(self, region: Region) -> None:
+        """Forget how the stages of a region ended, and start it anew; its guard has just ended."""
+        for index in region.stages:
+            if self.starts[index]:
+                self.attempts.setdefault(index, 1)
+            self.starts[index] = 0.0
+            self.outputs[index] = None
+            self.errors.pop(index, None)
+            self.forget_output(index)
+            self._pending[index] = region.waits[index]
+        # All of them had been counted as ended, but for the guard.
+        self._remaining += len(region.stages) - 1
+        self._ready.append(region.retry)
+
+    def remember_output(self, index: int, output: StageOutput) -> None:
+        """Let stage *index* be read as *output* until it ends once more."""
+        self._source.remember(self.plan.names[index], output)
+
+    def forget_output(self, index: int) -> None:
+        """Let nobody read what stage *index* gave before."""
+        self._source.forget(self.plan.names[index])
 
     def time_of(self, instant: float) -> datetime:
         """Return the time of day, in UTC, at an instant of the run's monotonic clock."""
@@ -349,24 +414,30 @@ class Run:
         forget = self.cancel_token.on_cancel(lambda: self._door.call(self._cancel_requested))
         status: RunStatus = "cancelled"
         try:
-            if self._stopping is None:
+            if self._stopping is None and not _is_cancelled_from_outside():
                 async with anyio.create_task_group() as self._tasks:
                     self._start_delivering()
                     self._spawn()
             else:
                 await anyio.lowlevel.checkpoint()
             status = self._status()
-        except BaseException:
-            self._reason = self._reason or "the caller was cancelled"
+        except Exception:
+            status = "failed"
             raise
+        except BaseException:
+            self._reason = self._reason or _CALLER_CANCELLED
+            if self._fatal is None:
+                raise
         finally:
             forget()
             self._tasks = None
-            if self._remaining or self._cleanups is not None or self._announcer is not None:
+            if self._remaining or self._cleanups.pending_count or self._announcer is not None:
                 with anyio.CancelScope(shield=True):
                     await self._wind_up(status)
             else:
                 self.ended = self.clock.monotonic()
+            self._cleaned = self._over = True
+            self._give_up_deliveries("there was no time left to deliver it")
         if self._fatal is not None:
             raise self._fatal
         return self._report(status)
@@ -396,21 +467,27 @@ class Run:
     async def _wind_up(self, status: RunStatus) -> None:
         """Give every stage its end, run the clean-ups, tell how it went."""
         self.ended = self.clock.monotonic()
+        self._stopping = self._stopping or status
         for index, output in enumerate(self.outputs):
             if output is None:
                 self._finish(index, StageOutput.cancel(self._cancel_reason()), self.ended)
-        if self._cleanups is not None:
-            await self._cleanups.run_all(timeout=self.options.cleanup_timeout)
-        if self._announcer is not None:
-            self._announcer.run_ended(status, self._end_facts(status))
-            self._announcer.summarise_run()
-        if self._deliveries:
+        try:
+            await self._clean_up()
+        finally:
+            if self._announcer is not None:
+                self._announcer.run_ended(status, self._end_facts(status))
+                self._announcer.summarise_run()
             with anyio.move_on_after(self.options.cleanup_timeout):
                 while self._deliveries:
                     delivery = self._deliveries.popleft()
                     await delivery
-        while self._deliveries:
-            self._deliveries.popleft().close()
+
+    async def _clean_up(self) -> None:
+        timeout = self.options.cleanup_timeout
+        await self._cleanups.run_all(timeout=timeout)
+        self._cleaned = True
+        # A thread that was given up may have come in between.
+        await self._cleanups.run_all(timeout=timeout)
 
     def _end_facts(self, status: RunStatus) -> dict[str, Any]:
         failed = None if self._failure is None else self.outputs[self._failure]
@@ -424,7 +501,7 @@ class Run:
         names, outputs = self.plan.names, self.outputs
         error: BaseException | None = None
         stage: str | None = None
-        if self._failure is not None:
+        if self._failure is not None and status == "failed":
             stage = names[self._failure]
             error = self.errors.get(self._failure)
             if error is None:
@@ -451,6 +528,10 @@ class Run:
 
     async def _work(self) -> None:  # noqa: C901, PLR0912, PLR0915 - a flat loop: each call costs
         self._runnable -= 1
+        assert self._tasks is not None
+        scope = self._tasks.cancel_scope
+        if scope.cancel_called:
+            return  # it began after the run was told to stop
         plan, ready = self.plan, self._ready
         names, readable, calls, starts = plan.names, plan.readable, plan.calls, self.starts
         limit = plan.max_concurrency or sys.maxsize
@@ -475,6 +556,8 @@ class Run:
             inputs = make_stage_inputs(snapshot, source, ports, readable[index], name)
             context = make_stage_context(snapshot, inputs, name, timer, sink, self)
             isolated = base.copy()
+            invocation: Invocation | None = None
+            suspended = False
             try:
                 body = call.body
                 if body is None:
@@ -484,38 +567,38 @@ class Run:
                 if call.layered is None:
                     coroutine = body(context)  # type: ignore[assignment]
                 else:
-                    coroutine = call.layered(Invocation(self, index, call, context, body))  # type: ignore[assignment]
+                    invocation = Invocation(self, index, call, context, body)
+                    coroutine = call.layered(invocation)  # type: ignore[assignment]
                 try:
                     awaited = isolated.run(coroutine.send, None)
                 except StopIteration as stop:
                     value = stop.value
                 else:
+                    suspended = True
                     value = await self._drive(coroutine, isolated, awaited)
-                    slice_end = monotonic() + _SLICE_SECONDS
                 output = as_output(value, name)
                 if output.status is StageStatus.RETRY:
-                    again = execute_attempts(Invocation(self, index, call, context, body), output)
+                    suspended = True
+                    invocation = invocation or Invocation(self, index, call, context, body)
+                    again = execute_again(invocation, output)
                     output = await self._drive_from_start(again, isolated)
-                    slice_end = monotonic() + _SLICE_SECONDS
             except self._cancelled_type as error:
                 if self._is_stopping() or _is_cancelled_from_outside():
+                    if not self._is_stopping():
+                        self._stop("cancelled", _CALLER_CANCELLED)
                     self._running -= 1
-                    now = monotonic()
-                    self._finish(index, StageOutput.cancel(self._cancel_reason()), now)
-                    self._limit_deliveries()
+                    self._finish(index, StageOutput.cancel(self._cancel_reason()), monotonic())
                     raise
-                output = self._spontaneous_cancellation(index, error)
-            except GeneratorExit:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever a stage raises is its failure
-                self.errors[index] = error
-                output = StageOutput.fail(error, retryable=None)
-            except BaseException as error:  # noqa: BLE001 - raised again after winding up
-                self._fatal = self.errors[index] = error
-                output = StageOutput.fail(error, retryable=False)
-            if self._interrupted and not self._is_stopping() and _is_cancelled_from_outside():
-                # The stage went on although its caller was cancelled; nothing else may start.
-                self._stop("cancelled", "the caller was cancelled")
+                output = self._outcome_of(index, error)
+            except BaseException as error:
+                if self._closing:
+                    raise  # the event loop throws its tasks away
+                output = self._outcome_of(index, error)
+            if suspended:
+                slice_end = monotonic() + _SLICE_SECONDS
+                if not self._is_stopping() and self._is_caller_cancelled(scope):
+                    # The stage went on in spite of that, or was shielded; nothing else may start.
+                    self._stop("cancelled", _CALLER_CANCELLED)
             if task is not None and task.cancelling() and not _is_cancelled_from_outside():
                 await _absorb_cancellation(task)
             now = monotonic()
@@ -550,6 +633,7 @@ class Run:
                 sent = yield awaited
             except BaseException as raised:  # noqa: BLE001 - handed on to the coroutine
                 error = raised
+                self._closing = self._closing or isinstance(raised, GeneratorExit)
             # Outside the handler, or the coroutine's own exceptions would get a wrong context.
             try:
                 if error is None:
@@ -567,8 +651,11 @@ class Run:
         call = self.plan.calls[index]
         began = self.starts[index]
         duration = 0.0 if began is None else (now - began) * 1000.0
-        if self.plan.branch_keys:
-            output = self._checked_route(index, output)
+        if self.plan.is_judged:
+            judged = self._judged(index, output, now)
+            if judged is None:
+                return
+            output = judged
         output = timed_output(output, duration)
         self.outputs[index] = output
         self.ends[index] = now
@@ -651,8 +738,10 @@ class Run:
 
     def _limit_deliveries(self) -> None:
         # A sink that hangs may delay the end of a run, but not for ever.
-        if self._delivery_scope is not None:
-            self._delivery_scope.deadline = anyio.current_time() + self.options.cleanup_timeout
+        if self._deliveries or self._delivering:
+            self._deliver_until = anyio.current_time() + self.options.cleanup_timeout
+            if self._delivery_scope is not None:
+                self._delivery_scope.deadline = self._deliver_until
 
     def _is_stopping(self) -> bool:
         # A method, since other tasks change the answer while a worker waits.
@@ -661,13 +750,19 @@ class Run:
     def _cancel_reason(self) -> str:
         return self._reason or "the run was cancelled"
 
+    def _judged(self, index: int, output: StageOutput, now: float) -> StageOutput | None:
+        """Return the output with which a stage ends, or None if the run goes back before it."""
+        output = self._checked_route(index, output)
+        if self.guard_retries is None or self._stopping is not None or self._fatal is not None:
+            return output
+        return self.guard_retries.judge(index, output, now)
+
     def _checked_route(self, index: int, output: StageOutput) -> StageOutput:
         keys = self.plan.branch_keys.get(index)
         if keys is None or output.status is not StageStatus.OK:
             return output
-        route = output.data.get("route")
-        chosen = () if route is None else (route,) if isinstance(route, str) else tuple(route)
-        unknown = [key for key in chosen if key not in keys]
+        chosen = chosen_branches(output)
+        unknown = [key for key in chosen if not isinstance(key, str) or key not in keys]
         if not unknown:
             return output
         name = self.plan.names[index]
@@ -677,11 +772,26 @@ class Run:
             output.data,
         )
 
-    def _spontaneous_cancellation(self, index: int, error: BaseException) -> StageOutput:
+    def _outcome_of(self, index: int, error: BaseException) -> StageOutput:
+        """Return how a stage ends that raised *error*, which is no cancellation of the run."""
+        if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
+            # Of the tasks in a stage, some may end by its cancellation, some by their own errors.
+            cancelled, rest = error.split(self._cancelled_type)
+            if rest is None and (self._is_stopping() or _is_cancelled_from_outside()):
+                return StageOutput.cancel(self._cancel_reason())
+            error = rest or cancelled or error
         self.errors[index] = error
-        return StageOutput.fail(
-            "The stage was cancelled by itself: it raised a cancellation that nobody asked for."
-        )
+        if isinstance(error, (asyncio.CancelledError, self._cancelled_type)):
+            return StageOutput.fail(
+                "The stage was cancelled by itself: it raised a cancellation that nobody asked for."
+            )
+        if not isinstance(error, (Exception, GeneratorExit)):
+            self._fatal = error  # raised again after winding up
+        return StageOutput.fail(describe(error))
+
+    def _is_caller_cancelled(self, scope: anyio.CancelScope) -> bool:
+        # The second is dear. It is needed only while the cancellation is on its way to the scope.
+        return scope.cancel_called or (self._interrupted and _is_cancelled_from_outside())
 
     def _note_abandoned(self, stage: str) -> None:
         self.abandoned.add(stage)
@@ -699,9 +809,14 @@ class Run:
             self._delivering = True
             self._tasks.start_soon(self._deliver)
 
+    def _give_up_deliveries(self, reason: str) -> None:
+        while self._deliveries:
+            self._deliveries.popleft().close(reason)
+
     async def _deliver(self) -> None:
         """Finish the emits that sinks left to the run, in order, also while it is stopping."""
-        with anyio.CancelScope(shield=True) as self._delivery_scope:
+        until = self._deliver_until
+        with anyio.CancelScope(shield=True, deadline=until) as self._delivery_scope:
             while self._deliveries:
                 delivery = self._deliveries.popleft()
                 await delivery
@@ -729,7 +844,15 @@ class _Outputs(Mapping[str, StageOutput]):
 
     def __contains__(self, stage: object) -> bool:
         index = self._index.get(stage)  # type: ignore[call-overload]
-        return index is not None and self._outputs[index] is not None
+        return index is not None and (self._outputs[index] is not None or stage in self._shared)
+
+    def remember(self, stage: str, output: StageOutput) -> None:
+        """Give *output* to the readers of *stage* until it is forgotten."""
+        self._shared[stage] = shared_output(output, stage)
+
+    def forget(self, stage: str) -> None:
+        """Read *stage* from its output again."""
+        self._shared.pop(stage, None)
 
     def __iter__(self) -> Iterator[str]:
         outputs = self._outputs
@@ -755,5 +878,5 @@ async def _absorb_cancellation(task: asyncio.Task[Any]) -> None:
 
 def _why(output: StageOutput | None, error: BaseException | None) -> str | None:
     if error is not None:
-        return f"{type(error).__name__}: {error}"
+        return describe(error)
     return None if output is None else output.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class CleanupRegistry:
     ) -> tuple[list[str], list[tuple[str, BaseException]]]:
         """Run every callback, the last registered first, and forget them all.
 
-        A callback that raises or takes too long does not keep the others from running.
+        A callback that raises or takes too long does not keep the others from running, nor does
+        a cancellation of the caller, which takes effect afterwards.
 
         Args:
             timeout: Seconds for all together; each gets an equal share of what is left, and
@@ -67,21 +69,41 @@ class CleanupRegistry:
 
         Returns:
             The names of those that completed, and the names and errors of those that did not.
+
+        Raises:
+            BaseException: The last error of a callback that is no `Exception`, such as
+                `SystemExit`, once all have run.
         """
         completed: list[str] = []
         failed: list[tuple[str, BaseException]] = []
+        fatal: BaseException | None = None
         ends = anyio.current_time() + timeout
         while self._callbacks:
             share = (ends - anyio.current_time()) / len(self._callbacks)
             label, callback = self._callbacks.pop()
             try:
-                with anyio.fail_after(max(_LEAST_SECONDS, share)):
+                with anyio.fail_after(max(_LEAST_SECONDS, share), shield=True):
                     value = callback()
                     if inspect.isawaitable(value):
                         await value
-            except Exception as error:  # noqa: BLE001 - the others still run
+            except BaseException as error:  # noqa: BLE001 - the others still run
                 failed.append((label, error))
                 _log.warning("cleanup.failed", cleanup=label, error=repr(error))
+                if not isinstance(error, Exception) and not _came_from_within(error):
+                    fatal = error
             else:
                 completed.append(label)
+        if fatal is not None:
+            raise fatal
         return completed, failed
+
+
+def _came_from_within(error: BaseException) -> bool:
+    """Say whether *error* is the cancellation of something that a callback waited for.
+
+    Nothing else is left under a shield, except that somebody cancels the asyncio task itself.
+    """
+    if not isinstance(error, anyio.get_cancelled_exc_class()):
+        return False
+    task = asyncio.current_task() if isinstance(error, asyncio.CancelledError) else None
+    return task is None or not task.cancelling()

@@ -7,9 +7,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from stageflow import Pipeline, Runtime, StageKind
 from stageflow.plugins import (
     BlockedPluginError,
     ContractVersionError,
@@ -18,6 +18,7 @@ from stageflow.plugins import (
     MissingMethodError,
     PluginBuildError,
     PluginImportError,
+    PluginOpenError,
     PluginRow,
     Plugins,
     ResourceCycleError,
@@ -219,6 +220,8 @@ def test_hooks_register_and_observe(load):
 
 @pytest.mark.anyio
 async def test_hooks_see_a_real_run(load):
+    from stageflow import Pipeline, Runtime, StageKind
+
     plugins = load("stageflow-sample-contract")
     observers = plugins.observers()
     assert observers is not None
@@ -331,6 +334,39 @@ async def test_checking_says_what_loads_opens_and_is_healthy(load, tmp_path: Pat
     assert {name: found.get(name) for name in expected} == expected
     assert CANARY not in repr([row.to_dict() for row in rows])
     assert all(row.reason for row in rows if row.code)
+
+
+@pytest.mark.anyio
+async def test_checking_imports_nothing_that_is_blocked(load):
+    plugins = load("stageflow-sample", settings='[plugins]\nblock = ["stageflow-sample"]\n')
+    row = by_name(await check_plugins(plugins))["event_sinks.transcript"]
+    assert (row.code, row.loadable, row.healthy) == (BlockedPluginError.code, None, None)
+    assert "stageflow_sample.event_sink" not in sys.modules
+
+
+class HangingSink:
+    """Never opens."""
+
+    async def emit(self, *, type, data):
+        return None
+
+    def try_emit(self, *, type, data):
+        return None
+
+    async def __aenter__(self):
+        await anyio.sleep_forever()
+
+    async def __aexit__(self, *_):
+        return None
+
+
+@pytest.mark.anyio
+async def test_checking_does_not_wait_for_ever(load):
+    plugins = load(settings='event_sink = "hangs"\nhealth_timeout = 0.001\n')
+    plugins.registry("event_sink").register("hangs", HangingSink, origin="me")
+    row = by_name(await check_plugins(plugins))["event_sinks.hangs"]
+    assert (row.code, row.healthy) == (PluginOpenError.code, False)
+    assert "longer than 0.001 s" in (row.reason or "")
 
 
 def test_showing_tells_what_can_be_set_and_where_it_is(load):

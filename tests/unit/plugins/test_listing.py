@@ -103,6 +103,13 @@ def test_a_plugin_with_hooks_may_have_what_is_missing(tmp_path: Path):
     assert found["run_stores.made-in-code"] == (False, True, None, None)
 
 
+def test_two_plugins_may_call_their_hooks_the_same_but_not_their_commands(tmp_path: Path):
+    points = {"stageflow": {"h": "m:H"}, "stageflow.commands": {"c": "m:c"}}
+    found = rows(tmp_path, "", distribution("a", points), distribution("b", points))
+    assert found["hooks.h"][-1] is None
+    assert found["commands.c"][-1] == "SF211"
+
+
 def test_a_choice_from_a_variable_may_be_a_list(tmp_path: Path):
     tree = read_settings(directory=tmp_path, environ={"STAGEFLOW_EVENT_SINK": "a, b"})
     chosen = [row.name for row in list_plugins(installed(ACME), tree) if row.is_chosen]

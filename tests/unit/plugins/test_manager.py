@@ -201,12 +201,24 @@ def test_a_section_that_is_no_attrs_class_fails_alone(tmp_path: Path, declared: 
     assert made.settings.sections == {}
 
 
-def test_rules_that_cannot_be_read_let_no_plugin_in(tmp_path: Path, monkeypatch):
+def test_rules_that_cannot_be_read_let_no_plugin_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[Any] = []
+
+    class Noted:
+        def __init__(self) -> None:
+            made.append(self)
+
     module: Any = ModuleType("test_hook_plugins")
+    module.Hooks = Noted
     monkeypatch.setitem(sys.modules, "test_hook_plugins", module)
-    discovery = installed(distribution("acme", {"stageflow": {"x": "test_hook_plugins:absent"}}))
+    discovery = installed(distribution("acme", {"stageflow": {"x": "test_hook_plugins:Hooks"}}))
+    plugins(tmp_path, "", discovery=discovery)
+    assert len(made) == 1
     with pytest.raises(SettingsError, match=r"plugins\.block"):
         plugins(tmp_path, "[plugins]\nblock = 3\n", discovery=discovery)
+    assert len(made) == 1
 
 
 # --- preparing --------------------------------------------------------------------------

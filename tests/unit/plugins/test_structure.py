@@ -42,6 +42,7 @@ class Everything:
     path: Path = Path()
     wait: timedelta = timedelta()
     word: Literal["a", "b"] = "a"
+    digit: Literal[1, 2] = 1
     colour: Colour = Colour.RED
     size: Size = Size.SMALL
     names: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ def test_a_file_gives_values_as_they_are(folder: Path, written: str, field: str,
         ("truth", "0", False),
         ("wait", "2", timedelta(seconds=2)),
         ("colour", "blue", Colour.BLUE),
+        ("digit", "2", 2),
         ("names", "a, b,", ("a", "b")),
         ("names", "", ()),
         ("names", '["a", "b,c"]', ("a", "b,c")),
@@ -184,6 +186,8 @@ def test_arguments_may_be_values_of_the_right_type_already(folder: Path):
         ("path = 1", "s.path", "SF203"),
         ('word = "c"', "s.word", "SF203"),
         ("word = 1", "s.word", "SF203"),
+        ("digit = true", "s.digit", "SF203"),
+        ('digit = "2"', "s.digit", "SF203"),
         ('colour = "green"', "s.colour", "SF203"),
         ('names = "abc"', "s.names", "SF203"),
         ("names = [1]", "s.names.0", "SF203"),

@@ -64,7 +64,7 @@ def make_converter(resolve: Resolver) -> Any:
 
     def choice(kind: Any) -> Any:
         allowed = _allowed(kind)
-        return lambda value, _: _choose(resolve.deep(value), allowed)
+        return lambda value, _: _choose(resolve.deep(value), allowed, is_loose=_is_loose(value))
 
     def union(kind: Any) -> Any:
         arms = sorted(get_args(kind), key=lambda arm: arm in _TEXTUAL)
@@ -116,9 +116,11 @@ def _allowed(kind: Any) -> dict[Any, Any]:
     return {member.value: member for member in kind}
 
 
-def _choose(written: Any, allowed: dict[Any, Any]) -> Any:
+def _choose(written: Any, allowed: dict[Any, Any], *, is_loose: bool) -> Any:
     for value, meant in allowed.items():
-        if written == value and type(written) is type(value):
+        if written == (str(value) if is_loose else value) and (
+            is_loose or type(written) is type(value)
+        ):
             return meant
     if isinstance(written, str):
         known = [str(value) for value in allowed]

@@ -197,7 +197,6 @@ class Implementation(Generic[T]):
         )
         # A cause that quotes a secret would show it in every traceback.
         failure.__cause__ = error if shown == told else None
-        failure.__suppress_context__ = True
         return failure
 
     def _needed(self, names: tuple[str, ...], resources: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -169,6 +169,7 @@ def test_rules_say_what_may_be_used(rules, distribution, name, is_refused):
     assert (rules.refusal(distribution, name) is not None) is is_refused
 
 
-def test_rules_that_cannot_be_read_are_no_rules(tmp_path: Path):
-    (tmp_path / "stageflow.toml").write_text("[plugins]\nblock = 3\n", encoding="utf-8")
+@pytest.mark.parametrize("text", ["[plugins]\nblock = 3\n", "plugins = 3\n", "plugins = []\n"])
+def test_rules_that_cannot_be_read_are_no_rules(tmp_path: Path, text: str):
+    (tmp_path / "stageflow.toml").write_text(text, encoding="utf-8")
     assert plugin_rules(read_settings(directory=tmp_path, environ={})) is None

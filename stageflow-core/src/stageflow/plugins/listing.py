@@ -98,7 +98,7 @@ def list_plugins(discovery: Discovery, tree: SettingsTree) -> tuple[PluginRow, .
 
 def _refusing(tree: SettingsTree) -> Refuse:
     """Return what says of a plugin how the settings refuse it."""
-    if not tree.table("plugins"):
+    if "plugins" not in tree.values:
         return lambda _distribution, _name: None
     # Imported when there are rules: to structure them takes cattrs.
     from stageflow.plugins.settings import plugin_rules

@@ -124,7 +124,10 @@ def plugin_rules(tree: SettingsTree) -> PluginRules | None:
 
     This comes before all other settings: plugins add sections to them.
     """
-    rules, _ = Structurer(tree).attempt(tree.table("plugins"), PluginRules, ("plugins",))
+    written = tree.values.get("plugins")
+    if written is None:
+        return PluginRules()
+    rules, _ = Structurer(tree).attempt(written, PluginRules, ("plugins",))
     return rules
 
 
@@ -207,7 +210,8 @@ class _Check:
         """Return core's own settings."""
         mine = {field.name for field in attrs.fields(CoreSettings)} & self._left.keys()
         written = {name: self._left.pop(name) for name in sorted(mine)}
-        made: CoreSettings | None = self._made(written, CoreSettings)
+        # Structuring imports cattrs, which most of a project's commands can do without.
+        made: CoreSettings | None = self._made(written, CoreSettings) if written else CoreSettings()
         return made
 
     def rest(self) -> None:

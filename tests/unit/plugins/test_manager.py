@@ -123,6 +123,15 @@ def test_a_contract_of_core_stays_cores(tmp_path: Path):
     assert made.registry("run_store").contract.origin == "stageflow-core"
 
 
+@pytest.mark.parametrize("name", ["plugin", "record"])
+def test_a_contract_does_not_take_a_key_of_the_settings(tmp_path: Path, name: str):
+    taker = distribution("acme", {"stageflow.contracts": {name: "test_things:Thing"}})
+    made = plugins(tmp_path, 'record = "x"\n[plugins]\nblock = []\n', discovery=installed(taker))
+    assert made.settings.record == tmp_path / "x"
+    with pytest.raises(UnknownContractError):
+        made.registry(name)
+
+
 def test_what_a_hook_registers_names_its_plugin(tmp_path: Path):
     made = plugins(tmp_path, "", Registers())
     assert made.registry("thing").resolve("store").origin == "the program"

@@ -251,9 +251,12 @@ class Plugins:
 
     def _allowed(self, contracts: Iterable[ContractEntry]) -> Iterator[ContractEntry]:
         rules = self._rules or PluginRules()
+        taken = {field.name for field in attrs.fields(CoreSettings)}
         for contract in contracts:
             distribution = contract.origin.partition(" ")[0]
-            if rules.refusal(distribution, f"contracts.{contract.name}") is None:
+            refusal = rules.refusal(distribution, f"contracts.{contract.name}")
+            # Its keys in the settings must not be those that core has already.
+            if refusal is None and not taken & {contract.name, contract.plural}:
                 yield contract
 
     def _load_hooks(self) -> None:

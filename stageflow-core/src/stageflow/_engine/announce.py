@@ -100,7 +100,9 @@ class Announcer:
             _log.exception("wide_event.failed", emitter=repr(emit))
 
     def stage_started(self, index: int) -> None:
-        """Tell that a stage begins its first attempt."""
+        """Tell that a stage begins its first attempt; nothing if a guard has it run again."""
+        if index in self._run.attempts:
+            return
         plan = self._run.plan
         self.tell(
             "stage.started",
@@ -108,7 +110,17 @@ class Announcer:
         )
 
     def stage_ended(self, index: int, output: StageOutput) -> None:
-        """Tell how a stage ended."""
+        """Tell how a stage ended, or, if a guard may yet have it run again, tell that later."""
+        retries = self._run.guard_retries
+        if retries is None:
+            self._tell_end(index, output)
+            return
+        for final in retries.now_final(index):
+            ended = self._run.outputs[final]
+            assert ended is not None
+            self._tell_end(final, ended)
+
+    def _tell_end(self, index: int, output: StageOutput) -> None:
         run = self._run
         facts: dict[str, Any] = {
             "stage": run.plan.names[index],

@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from stageflow._engine.errors import StageReturnError, StageTimeoutError
+from stageflow._engine.output_schema import Check, check_output, compile_schema
 from stageflow._engine.validation import fault
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.stages import StageKind, StageOutput, StageResult, StageStatus
@@ -207,6 +208,10 @@ def _prepare(node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo
         kind = StageKind.TRANSFORM
     _check_policy(name, policy, faults)
     body, make = _class_body(node, faults) if node.config else _resolve(node, faults)
+    if policy.output_schema is not None:
+        check = compile_schema(name, policy.output_schema, faults)
+        if check is not None:
+            body, make = _checked(body, make, check)
     applied = [layer for layer in layers if layer.applies_to(name, kind)]
     for layer in reversed(applied):
         policy = layer.configure(policy)
@@ -375,6 +380,21 @@ def _class_body(node: Node, faults: list[ContractErrorInfo]) -> _Resolved:
         return execute if is_async else _as_body(execute)
 
     return None, make
+
+
+def _checked(body: Body | None, make: Callable[[], Body] | None, check: Check) -> _Resolved:
+    def around(inner: Body) -> Body:
+        async def checked(context: StageContext) -> StageOutput:
+            output = as_output(await inner(context), context.stage_name)
+            check_output(output, check, context.stage_name)
+            return output
+
+        return checked
+
+    return (
+        None if body is None else around(body),
+        None if make is None else lambda: around(make()),
+    )
 
 
 def _as_body(execute: Callable[..., Any]) -> Body:

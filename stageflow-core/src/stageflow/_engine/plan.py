@@ -9,6 +9,8 @@ from typing import Any, Literal
 import attrs
 
 from stageflow._engine.call import Layer, StageCall, prepare_calls
+from stageflow._engine.guard_regions import GuardRegions, strategy_faults, with_guard_regions
+from stageflow._engine.guard_retry import GuardRetryStrategy
 from stageflow._engine.validation import (
     cycle_fault,
     fault,
@@ -20,7 +22,7 @@ from stageflow.errors import ContractErrorInfo
 from stageflow.stages import StageKind
 from stageflow.stages.retry import RetryPolicy
 
-__all__ = ("Node", "OnFailure", "Plan", "StagePolicy", "compile_plan")
+__all__ = ("Node", "OnFailure", "Plan", "StagePolicy", "compile_plan", "ordered_names")
 
 _MANY = 32
 
@@ -39,6 +41,7 @@ class StagePolicy:
         priority: Among ready stages, higher goes first when concurrency is limited.
         branch_key: The value of its router's `route` that selects this conditional stage.
         version: Version of the stage's meaning, part of the plan's fingerprint.
+        output_schema: What the data of its output must look like; None for anything.
     """
 
     timeout: float | None = None
@@ -47,12 +50,13 @@ class StagePolicy:
     priority: int = 0
     branch_key: str | None = None
     version: str | None = None
+    output_schema: Any = attrs.field(default=None, hash=False)
 
 
 DEFAULT_POLICY = StagePolicy()
 
 
-def _ordered_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
+def ordered_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
     if not names:
         return ()
     if isinstance(names, str):
@@ -77,7 +81,7 @@ class Node:
     name: str
     runner: Any
     kind: StageKind = StageKind.TRANSFORM
-    dependencies: tuple[str, ...] = attrs.field(default=(), converter=_ordered_names)
+    dependencies: tuple[str, ...] = attrs.field(default=(), converter=ordered_names)
     conditional: bool = False
     config: Mapping[str, Any] | None = None
     policy: StagePolicy = DEFAULT_POLICY
@@ -98,11 +102,15 @@ class Plan:
         index: Number by stage name.
         dependencies: Numbers of the stages each one waits for.
         successors: Numbers of the stages that wait for each one.
+        waits: How many stages each one waits for.
         roots: Numbers of the stages that wait for nobody.
         on_failure: What a failure does to the run unless the stage says otherwise.
         max_concurrency: How many stages may run at once; None for no limit.
         has_conditions: Whether any stage is conditional.
         branch_keys: For each router with keyed branches, the keys by the router's number.
+        priorities: The stages' priorities, if they matter.
+        guard_regions: What is run again when a guard fails; None if nothing is.
+        is_judged: Whether what a stage gives may be changed or refused when it ends.
     """
 
     name: str
@@ -113,11 +121,15 @@ class Plan:
     index: Mapping[str, int] = attrs.field(repr=False)
     dependencies: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
     successors: tuple[Sequence[int], ...] = attrs.field(repr=False)
+    waits: tuple[int, ...] = attrs.field(repr=False)
     roots: tuple[int, ...] = attrs.field(repr=False)
     on_failure: OnFailure = "stop"
     max_concurrency: int | None = None
     has_conditions: bool = False
     branch_keys: Mapping[int, frozenset[str]] = attrs.field(factory=dict, repr=False)
+    priorities: tuple[int, ...] | None = attrs.field(default=None, repr=False)
+    guard_regions: GuardRegions | None = attrs.field(default=None, repr=False)
+    is_judged: bool = False
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -130,6 +142,7 @@ def compile_plan(
     layers: Sequence[Layer] = (),
     on_failure: OnFailure = "stop",
     max_concurrency: int | None = None,
+    guard_retry_strategy: GuardRetryStrategy | None = None,
     known_faults: Sequence[ContractErrorInfo] = (),
 ) -> Plan:
     """Validate *nodes* and return the plan that runs them, in time linear in stages and edges.
@@ -140,6 +153,7 @@ def compile_plan(
         layers: What wraps every stage, outermost first.
         on_failure: What a failure does to the run.
         max_concurrency: How many stages may run at once.
+        guard_retry_strategy: Which failing guards send the run back.
         known_faults: Faults that the door found before; reported with those found here.
 
     Raises:
@@ -166,9 +180,12 @@ def compile_plan(
     if not forward and not _is_acyclic(dependencies, successors):
         faults += _circle_faults(names, needs)
     calls = prepare_calls(listed, layers, faults)
+    if guard_retry_strategy is not None:
+        faults += strategy_faults(guard_retry_strategy, index, dependencies)
     raise_faults(faults, pipeline=name)
     has_conditions = True in [call.conditional for call in calls]
-    return Plan(
+    branch_keys = _branch_keys(calls, dependencies) if has_conditions else {}
+    plan = Plan(
         name,
         listed,
         names,
@@ -178,12 +195,18 @@ def compile_plan(
         index,
         dependencies,
         successors,
+        tuple(map(len, dependencies)),
         tuple([number for number, deps in enumerate(dependencies) if not deps]),
         on_failure,
         max_concurrency,
         has_conditions,
-        _branch_keys(calls, dependencies) if has_conditions else {},
+        branch_keys,
+        None if max_concurrency is None else _priorities(calls),
+        is_judged=bool(branch_keys),
     )
+    if guard_retry_strategy is None or not guard_retry_strategy.policies:
+        return plan
+    return with_guard_regions(plan, guard_retry_strategy)
 
 
 def _number_dependencies(
@@ -238,6 +261,11 @@ def _is_acyclic(
             if not waiting[follower]:
                 ready.append(follower)
     return done == len(dependencies)
+
+
+def _priorities(calls: tuple[StageCall, ...]) -> tuple[int, ...] | None:
+    priorities = tuple([call.policy.priority for call in calls])
+    return priorities if len(set(priorities)) > 1 else None
 
 
 def _branch_keys(

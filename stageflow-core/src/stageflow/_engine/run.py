@@ -348,9 +348,9 @@ class Run:
     def run_again(self, region: Region) -> None:
         """Forget how the stages of a region ended, and start it anew; its guard has just ended."""
         for index in region.stages:
-            if self.starts[index]:
+            if self.starts[index] is not None:
                 self.attempts.setdefault(index, 1)
-            self.starts[index] = 0.0
+            self.starts[index] = None
             self.outputs[index] = None
             self.errors.pop(index, None)
             self.forget_output(index)

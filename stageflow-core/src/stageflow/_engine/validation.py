@@ -21,7 +21,7 @@ _DOCS = "docs/reference/errors.md"
 _SHOWN = 10
 
 
-class PipelineValidationError(DefinitionError):
+class PipelineValidationError(DefinitionError, ValueError):
     """A pipeline was declared wrongly; every fault of the declaration is in here.
 
     Attributes:

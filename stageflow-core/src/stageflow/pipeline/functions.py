@@ -116,6 +116,7 @@ def stage(
     on_failure: OnFailure | None = ...,
     priority: int = ...,
     version: str | None = ...,
+    output_schema: Any = ...,
 ) -> Callable[[Callable[..., Any]], FunctionStage]: ...
 
 
@@ -132,6 +133,7 @@ def stage(
     on_failure: OnFailure | None = None,
     priority: int = 0,
     version: str | None = None,
+    output_schema: Any = None,
 ) -> FunctionStage | Callable[[Callable[..., Any]], FunctionStage]:
     """Make a stage of a function; its parameters name the stages and run inputs it needs.
 
@@ -152,6 +154,8 @@ def stage(
         on_failure: What its failure does to the run; the pipeline's choice unless given.
         priority: Among ready stages, higher goes first when concurrency is limited.
         version: Version of its meaning, for durable runs.
+        output_schema: What its result must look like: a JSON schema, a class with fields, or a
+            function that says what is wrong with it.
     """
 
     def decorate(function: Callable[..., Any]) -> FunctionStage:
@@ -161,6 +165,7 @@ def stage(
             on_failure=on_failure,
             priority=priority,
             version=version,
+            output_schema=output_schema,
         )
         return FunctionStage(
             function,

@@ -11,6 +11,7 @@ import attrs
 from stageflow._engine.announce import WideEvents
 from stageflow._engine.call import Layer
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
+from stageflow._engine.guard_retry import GuardRetryStrategy
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, Plan, StagePolicy, compile_plan
 from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow._engine.validation import fault
@@ -69,6 +70,7 @@ class UnifiedStageGraph:
         specs: The stages.
         name: The pipeline's name.
         interceptors: What wraps every stage.
+        guard_retry_strategy: Which failing guards send the run back to an earlier stage.
         on_failure: What a failure does to the run: `stop` cancels what runs, `continue` skips
             the dependants of the failed stage and runs the others.
         max_concurrency: How many stages may run at once; None for no limit.
@@ -90,6 +92,7 @@ class UnifiedStageGraph:
         *,
         name: str = "pipeline",
         interceptors: Sequence[Layer] | None = None,
+        guard_retry_strategy: GuardRetryStrategy | None = None,
         on_failure: OnFailure = "stop",
         max_concurrency: int | None = None,
         cleanup_timeout: float = 10.0,
@@ -110,6 +113,7 @@ class UnifiedStageGraph:
             layers=layers,
             on_failure=on_failure,
             max_concurrency=max_concurrency,
+            guard_retry_strategy=guard_retry_strategy,
             known_faults=faults,
         )
         self._all_functions = bool(self._inputs) and all(

@@ -1,0 +1,244 @@
+"""What all builders of the first door have in common: they are immutable and share structure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+from stageflow._engine.announce import WideEvents
+from stageflow._engine.call import Layer
+from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, StagePolicy
+from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
+from stageflow.errors import ContractErrorInfo
+from stageflow.pipeline.functions import FunctionStage
+from stageflow.pipeline.graph import UnifiedStageGraph, make_node
+
+if TYPE_CHECKING:
+    from stageflow._engine.guard_retry import GuardRetryStrategy
+
+__all__ = ("Declaration", "Declared", "StageLike", "as_node", "make_policy")
+
+
+class Declared(Protocol):
+    """One stage of a declaration."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its pipeline."""
+
+    def to_node(self) -> Node:
+        """Return the stage as the engine takes it."""
+
+
+StageLike = FunctionStage | Declared | Node
+"""What can be made a stage of a declaration."""
+
+Item = TypeVar("Item", bound=Any)
+
+
+class Declaration(ABC, Generic[Item]):
+    """An immutable declaration of stages; each `with_…` returns a new one that shares the rest.
+
+    A chain of `with_…` is checked by `build`, so that stages may be declared in any order;
+    stages that are given whole are checked at once.
+
+    Args:
+        name: The pipeline's name, for messages and events.
+        stages: Stages to begin with, by name.
+
+    Raises:
+        PipelineValidationError: If anything is wrong with *stages*; it lists every fault.
+    """
+
+    __slots__ = ("_before", "_items", "_name", "_tail")
+
+    def __init__(
+        self, name: str = "pipeline", stages: Mapping[str, StageLike] | None = None
+    ) -> None:
+        self._name = name
+        self._before: Declaration[Item] | None = None
+        self._tail: tuple[Item, ...] = ()
+        self._items: tuple[Item, ...] | None = None
+        if stages:
+            self._tail = tuple(map(self._as_item, stages.values()))
+            self._graph(known_faults=_misnamed(stages, self._tail))
+
+    @staticmethod
+    @abstractmethod
+    def _as_item(given: StageLike) -> Item:
+        """Return a stage as this declaration keeps it."""
+
+    @staticmethod
+    @abstractmethod
+    def _alike(left: Item, right: Item) -> bool:
+        """Say whether two declarations of one stage may stand for each other."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._name
+
+    @property
+    def stages(self) -> dict[str, Item]:
+        """The stages by name, in declared order."""
+        return {item.name: item for item in self._all()}
+
+    def with_stages(self, stages: Iterable[StageLike]) -> Self:
+        """Return a declaration that also has *stages*: functions made stages, or specs."""
+        return self._extended(tuple(map(self._as_item, stages)))
+
+    def compose(self, other: Declaration[Any]) -> Self:
+        """Return a declaration with the stages of both, called `left+right`.
+
+        A stage that both declare alike is taken once, as the left one has it.
+
+        Raises:
+            PipelineValidationError: If both have a stage of one name that differs; it lists
+                every such stage.
+        """
+        mine = self.stages
+        theirs = tuple(map(self._as_item, other._all()))
+        name = f"{self._name}+{other._name}"
+        raise_faults(
+            [
+                _conflict_fault(item.name, self._name, other._name)
+                for item in theirs
+                if item.name in mine and not self._alike(mine[item.name], item)
+            ],
+            pipeline=name,
+        )
+        added = tuple(item for item in theirs if item.name not in mine)
+        return self._extended((*self._all(), *added), name=name)
+
+    def build(
+        self,
+        *,
+        interceptors: Sequence[Layer] | None = None,
+        guard_retry_strategy: GuardRetryStrategy | None = None,
+        on_failure: OnFailure = "stop",
+        max_concurrency: int | None = None,
+        cleanup_timeout: float = 10.0,
+        emit_stage_wide_events: bool = False,
+        emit_pipeline_wide_event: bool = False,
+        wide_event_emitter: WideEvents | None = None,
+        **options: Any,
+    ) -> UnifiedStageGraph:
+        """Validate the declaration and return the graph that runs it.
+
+        Args:
+            interceptors: What wraps every stage, ordered by their priority.
+            guard_retry_strategy: Which failing guards send the run back to an earlier stage.
+            on_failure: What a failure does to the run: `stop` or `continue`.
+            max_concurrency: How many stages may run at once.
+            cleanup_timeout: Seconds for all clean-ups of a run together.
+            emit_stage_wide_events: Whether each stage is summarised in a wide event.
+            emit_pipeline_wide_event: Whether each run is.
+            wide_event_emitter: What makes the wide events; a plain one unless given.
+            **options: Further keywords of `UnifiedStageGraph`.
+
+        Raises:
+            PipelineValidationError: If anything is wrong; it lists every fault.
+        """
+        return self._graph(
+            interceptors=interceptors,
+            guard_retry_strategy=guard_retry_strategy,
+            on_failure=on_failure,
+            max_concurrency=max_concurrency,
+            cleanup_timeout=cleanup_timeout,
+            emit_stage_wide_events=emit_stage_wide_events,
+            emit_pipeline_wide_event=emit_pipeline_wide_event,
+            wide_event_emitter=wide_event_emitter,
+            **options,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r}: {len(self._all())} stages>"
+
+    def _graph(self, **options: Any) -> UnifiedStageGraph:
+        return UnifiedStageGraph(map(as_node, self._all()), name=self._name, **options)
+
+    def _extended(self, items: tuple[Item, ...], *, name: str | None = None) -> Self:
+        # Shares everything before it: a chain of n calls costs n, not n squared. Under another
+        # name it stands for itself.
+        longer = type(self)(self._name if name is None else name)
+        longer._before = self if name is None else None
+        longer._tail = items
+        return longer
+
+    def _all(self) -> tuple[Item, ...]:
+        if self._items is None:
+            parts = []
+            part: Declaration[Item] | None = self
+            while part is not None:
+                if part._items is not None:
+                    parts.append(part._items)
+                    break
+                parts.append(part._tail)
+                part = part._before
+            self._items = tuple([item for items in reversed(parts) for item in items])
+            self._before = None
+        return self._items
+
+
+def as_node(item: StageLike) -> Node:
+    """Return anything that can be a stage as the engine takes it.
+
+    Raises:
+        PipelineValidationError: If it cannot be a stage.
+    """
+    if isinstance(item, Node):
+        return item
+    if isinstance(item, FunctionStage):
+        return make_node(
+            item.name,
+            item,
+            item.kind,
+            item.after,
+            conditional=item.conditional,
+            policy=item.policy,
+        )
+    to_node = getattr(item, "to_node", None)
+    if callable(to_node):
+        node: Node = to_node()
+        return node
+    raise PipelineValidationError(
+        f"{item!r} is not a stage.",
+        (),
+        fault(
+            "RUNNER",
+            f"{item!r} is not a stage.",
+            "Decorate a function with @stage, or use with_stage(name, runner).",
+        ),
+    )
+
+
+def make_policy(runner: Any, **policy: Any) -> StagePolicy:
+    """Return the policy of a stage; that of a function made a stage unless anything is set."""
+    made = StagePolicy(**policy)
+    if made != DEFAULT_POLICY:
+        return made
+    # Stages that are executed alike share a call, which is told by the policy's identity.
+    return runner.policy if isinstance(runner, FunctionStage) else DEFAULT_POLICY
+
+
+def _misnamed(stages: Mapping[str, Any], items: Iterable[Any]) -> list[ContractErrorInfo]:
+    return [
+        fault(
+            "NAME",
+            f"Stage {item.name!r} is given under the name {key!r}.",
+            "Give each stage under its own name.",
+            stage=item.name,
+        )
+        for key, item in zip(stages, items, strict=True)
+        if key != item.name
+    ]
+
+
+def _conflict_fault(stage: str, left: str, right: str) -> ContractErrorInfo:
+    return fault(
+        "CONFLICT",
+        f"Stage {stage!r} is declared differently in {left!r} and in {right!r}.",
+        "Rename one of the two, or declare both alike.",
+        stage=stage,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -19,13 +18,43 @@ from stageflow.context import PipelineContext
 from stageflow.contracts.clock import Clock
 from stageflow.contracts.event_sink import EventSink
 from stageflow.contracts.logs import get_logger
-from stageflow.contracts.run_store import RunEvent, RunStore, RunStoreCapabilities
+from stageflow.contracts.run_store import (
+    RunEvent,
+    RunExistsError,
+    RunStore,
+    RunStoreCapabilities,
+)
 from stageflow.errors import ConfigurationError
+from stageflow.events.sinks import NoOpEventSink
 from stageflow.stages import StageOutput, StageResult
 
-__all__ = ("RunOutcome", "Runnable", "Runtime")
+__all__ = ("RunOutcome", "Runnable", "Runtime", "RuntimeCloseError")
 
 _log = get_logger(__name__)
+
+_Close = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], object]
+"""Closes something, told like `__exit__` what went wrong meanwhile; may be awaitable."""
+
+
+class RuntimeCloseError(ConfigurationError, ExceptionGroup[Exception]):
+    """Some backends of a Runtime failed to close; every close was tried."""
+
+    code = "SF236"
+
+    def __new__(cls, exceptions: Sequence[Exception]) -> Self:
+        """Make the group; its text is that of the error."""
+        return super().__new__(cls, _failures(exceptions), exceptions)
+
+    def __init__(self, exceptions: Sequence[Exception]) -> None:
+        hint = "Look at the grouped errors; everything else has been closed."
+        super().__init__(_failures(exceptions), hint=hint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.exceptions,)
+
+    def derive(self, excs: Sequence[Any], /) -> RuntimeCloseError:  # type: ignore[override]
+        """Return a group of the same kind with *excs* in it."""
+        return RuntimeCloseError(excs)
 
 
 class Runnable(Protocol):
@@ -121,7 +150,8 @@ class Runtime:
     """Owns the backends of an application: opens them, runs pipelines with them, closes them.
 
     Use it as an async context manager. What it is given and knows how to open is opened in
-    the order below and closed in reverse; every close is tried.
+    the order below and closed in reverse. Every close is tried; those that fail raise one
+    `RuntimeCloseError`, or are noted on the error that ends the block if there is one.
 
     Args:
         run_store: Keeps a record of each run; None keeps none.
@@ -145,7 +175,8 @@ class Runtime:
         self._config = config
         self._resources = dict(resources or {})
         self._clock = clock
-        self._stack: AsyncExitStack | None = None
+        self._entered = False
+        self._opened: list[_Close] = []
 
     @property
     def run_store(self) -> RunStore | None:
@@ -158,17 +189,22 @@ class Runtime:
         return self._event_sink
 
     async def __aenter__(self) -> Self:
-        stack = AsyncExitStack()
-        await stack.__aenter__()
+        if self._entered:
+            raise ConfigurationError(
+                "This Runtime is open already.",
+                hint="Open it once and share it, or make another one.",
+            )
+        self._entered = True
+        owned = [self._run_store, self._event_sink, self._config, *self._resources.values()]
         try:
-            owned = [self._run_store, self._event_sink, self._config, *self._resources.values()]
-            for item in owned:
-                await _open(item, stack)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await stack.aclose()
+            # One object may be several of them.
+            for item in {id(item): item for item in owned}.values():
+                close = await _open(item)
+                if close is not None:
+                    self._opened.append(close)
+        except BaseException as error:
+            await self._close(error)
             raise
-        self._stack = stack
         return self
 
     async def __aexit__(
@@ -177,10 +213,26 @@ class Runtime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        stack, self._stack = self._stack, None
-        if stack is not None:
-            with anyio.CancelScope(shield=True):
-                await stack.__aexit__(kind, error, trace)
+        await self._close(error)
+
+    async def _close(self, reason: BaseException | None) -> None:
+        """Close whatever is open, the last opened first; *reason* is what ends the block."""
+        facts = (type(reason), reason, reason.__traceback__) if reason else (None, None, None)
+        failures: list[Exception] = []
+        with anyio.CancelScope(shield=True):
+            while self._opened:
+                try:
+                    await _settle(self._opened.pop()(*facts))
+                except Exception as error:  # noqa: BLE001 - the others are to be closed, too
+                    if error is not reason:
+                        failures.append(error)
+                        _log.warning("runtime.close_failed", error=repr(error))
+        self._entered = False
+        if reason is not None:
+            for failure in failures:
+                reason.add_note(f"On closing the Runtime: {failure!r}")
+        elif failures:
+            raise RuntimeCloseError(failures)
 
     async def run(
         self,
@@ -198,7 +250,8 @@ class Runtime:
 
         Args:
             target: A pipeline, declared or built.
-            context: Who the run is for; made from the arguments below unless given.
+            context: Who the run is for; made from the arguments below unless given. One that
+                names no event sink is given the runtime's.
             inputs: The run's inputs, which stages read by name.
             input_text: The text the run is about.
             run_id: The run's identity; a new one unless given here or in *context*.
@@ -210,18 +263,23 @@ class Runtime:
             PipelineValidationError: If the declaration is wrong.
             UnifiedStageExecutionError: If a stage failed and *raise_on_error* is true.
             ConfigurationError: If the runtime is not open.
+            TypeError: If a field is unknown, or given beside a context.
         """
-        if self._stack is None:
+        if not self._entered:
             raise ConfigurationError(
                 "This Runtime is not open.",
                 hint="Use it as `async with Runtime(…) as runtime:`.",
             )
         graph: Runnable = target.build() if hasattr(target, "build") else target
         if context is None:
-            if self._event_sink is not None:
-                fields.setdefault("event_sink", self._event_sink)
-            context = PipelineContext.for_run(inputs=inputs, input_text=input_text, **fields)
-        context.identify(run_id)
+            context = PipelineContext.for_run(
+                inputs=inputs, input_text=input_text, new_id=graph.options.new_id, **fields
+            )
+        elif inputs is not None or input_text is not None or fields:
+            raise TypeError("A run takes a context, or what one is made from, not both.")
+        if self._event_sink is not None and isinstance(context.event_sink, _NO_SINK):
+            context.event_sink = self._event_sink
+        context.identify(run_id or context.pipeline_run_id or graph.options.new_id())
         assert context.pipeline_run_id is not None
         options = self._options(graph, listeners)
         if self._run_store is None:
@@ -273,32 +331,55 @@ class _Recorder:
         self._lost = 0
 
     async def record(self, graph: Runnable, options: RunOptions) -> RunReport:
-        """Run *graph* and keep its record meanwhile."""
+        """Run *graph* and keep its record meanwhile.
+
+        Raises:
+            RunExistsError: If there is a record of a run with this identity.
+        """
         context = self._context
-        await self._store.create_run(
-            self._run_id,
-            service=context.service,
-            topology=context.topology,
-            execution_mode=context.execution_mode,
-            status="running",
-            pipeline_name=self._pipeline,
-        )
+        if not await self._create():
+            return await graph.execute(context, options)
         if self._logs_events:
             listeners = (*options.listeners, self._note(options.clock))
             options = attrs.evolve(options, listeners=listeners)
         report: RunReport | None = None
+        error: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             if self._logs_events:
                 tasks.start_soon(self._write)
             try:
                 report = await graph.execute(context, options)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as raised:  # noqa: BLE001 - the group would wrap it
+                error = raised
             finally:
                 self._ended = True
                 self._news.set()
                 with anyio.CancelScope(shield=True):
-                    await self._end(report)
+                    await self._end(report, error)
+        if error is not None:
+            raise error
         assert report is not None
         return report
+
+    async def _create(self) -> bool:
+        context = self._context
+        try:
+            await self._store.create_run(
+                self._run_id,
+                service=context.service,
+                topology=context.topology,
+                execution_mode=context.execution_mode,
+                status="running",
+                pipeline_name=self._pipeline,
+            )
+        except RunExistsError:
+            raise
+        except Exception as error:  # noqa: BLE001 - keeping a record never fails a run
+            _log.exception("run.not_recorded", run_id=str(self._run_id), error=str(error))
+            return False
+        return True
 
     def _note(self, clock: Clock) -> Listener:
         def note(type: str, data: dict[str, Any]) -> None:
@@ -321,9 +402,12 @@ class _Recorder:
                 if self._ended:
                     self._news.set()
 
-    async def _end(self, report: RunReport | None) -> None:
+    async def _end(self, report: RunReport | None, raised: BaseException | None) -> None:
         status = "cancelled" if report is None else report.status
         facts: dict[str, Any] = {}
+        if raised is not None:
+            status = "failed"
+            facts["error"] = f"{type(raised).__name__}: {raised}"
         if report is not None:
             facts["duration_ms"] = report.duration_ms
             if report.error is not None:
@@ -348,22 +432,25 @@ class _Recorder:
             )
 
 
-async def _open(item: Any, stack: AsyncExitStack) -> None:
-    """Open *item* if it can be opened, and see to it that *stack* closes it."""
-    if item is None:
-        return
+_NO_SINK = (NoOpEventSink, type(None))
+
+
+async def _open(item: Any) -> _Close | None:
+    """Open *item* if it can be opened, and return what closes it, if anything does."""
     if hasattr(item, "__aenter__"):
-        await stack.enter_async_context(item)
-        return
+        await item.__aenter__()
+        return item.__aexit__  # type: ignore[no-any-return]
     if hasattr(item, "__enter__"):
-        stack.enter_context(item)
-        return
+        item.__enter__()
+        return item.__exit__  # type: ignore[no-any-return]
     close = getattr(item, "aclose", None) or getattr(item, "close", None)
-    if callable(close):
-        stack.push_async_callback(_call, close)
+    return (lambda *_: close()) if callable(close) else None
 
 
-async def _call(function: Callable[[], Any]) -> None:
-    value = function()
+async def _settle(value: Any) -> None:
     if inspect.isawaitable(value):
         await value
+
+
+def _failures(exceptions: Sequence[BaseException]) -> str:
+    return f"{len(exceptions)} of the Runtime's backends failed to close."

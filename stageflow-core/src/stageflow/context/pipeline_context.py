@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,14 @@ class PipelineContext:
     def __attrs_post_init__(self) -> None:
         if self._canceled:
             self._token.cancel()
+        if self._snapshot is not None:
+            self._adopt(self._snapshot)
+
+    def _adopt(self, snapshot: ContextSnapshot[Any]) -> None:
+        # Whoever looks at the run finds the same identity in either of the two.
+        for name in (*_ID_FIELDS, "topology", "execution_mode"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(snapshot, name))
 
     @classmethod
     def for_run(
@@ -88,6 +96,7 @@ class PipelineContext:
         inputs: Mapping[str, Any] | None = None,
         input_text: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        new_id: Callable[[], UUID] = uuid4,
         **fields: Any,
     ) -> PipelineContext:
         """Return a context for one run, with an identity of its own unless one is given.
@@ -96,6 +105,7 @@ class PipelineContext:
             inputs: The run's inputs, which stages read by name.
             input_text: The text the run is about.
             metadata: Facts for the snapshot.
+            new_id: Source of its identity.
             **fields: Further fields of the context.
 
         Raises:
@@ -105,12 +115,13 @@ class PipelineContext:
         if unknown:
             hints = " ".join(did_you_mean(name, _FIELDS) for name in unknown)
             raise TypeError(f"A run takes no field {', '.join(map(repr, unknown))}. {hints}")
-        fields.setdefault("pipeline_run_id", uuid4())
         context = cls(inputs=dict(inputs or {}), **fields)
-        if input_text is not None or metadata:
-            context._snapshot = attrs.evolve(
-                context.snapshot, input_text=input_text, metadata=dict(metadata or {})
-            )
+        if context.pipeline_run_id is None:
+            context.identify(new_id())
+        if input_text is not None:
+            context._snapshot = attrs.evolve(context.snapshot, input_text=input_text)
+        if metadata:
+            context._snapshot = attrs.evolve(context.snapshot, metadata=dict(metadata))
         return context
 
     @classmethod

@@ -379,6 +379,19 @@ def test_a_contract_that_is_not_as_declared_is_its_own_error(
         made.resolve("corner")
 
 
+@pytest.mark.parametrize(("body", "told"), [("1/0", "ZeroDivisionError"), (None, "No module")])
+def test_a_contract_that_cannot_be_imported_is_its_own_error(
+    body: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if body is not None:
+        (tmp_path / "broken_contract.py").write_text(body, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    made: Registry[Any] = Registry(ContractEntry("shop", "broken_contract:Shop", origin="acme 1"))
+    made.register("corner", Kiosk, origin="me")
+    with pytest.raises(ContractLoadError, match=told):
+        made.resolve("corner")
+
+
 # --- choosing ---------------------------------------------------------------------------
 
 

@@ -206,4 +206,4 @@ def in_words(kind: Any) -> str:
         return "a list"
     if attrs.has(origin) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return "a table"
-    return "another value"
+    return f"a value of type {getattr(origin, '__name__', origin)}"

@@ -95,19 +95,49 @@ if TYPE_CHECKING:
         CleanupRegistry as CleanupRegistry,
     )
     from stageflow.pipeline import (
+        ContractSuggestion as ContractSuggestion,
+    )
+    from stageflow.pipeline import (
         CycleDetectedError as CycleDetectedError,
+    )
+    from stageflow.pipeline import (
+        FluentPipelineBuilder as FluentPipelineBuilder,
     )
     from stageflow.pipeline import (
         FunctionStage as FunctionStage,
     )
     from stageflow.pipeline import (
+        GuardRetryExhaustedError as GuardRetryExhaustedError,
+    )
+    from stageflow.pipeline import (
+        GuardRetryPolicy as GuardRetryPolicy,
+    )
+    from stageflow.pipeline import (
+        GuardRetryStrategy as GuardRetryStrategy,
+    )
+    from stageflow.pipeline import (
+        OutputSchemaError as OutputSchemaError,
+    )
+    from stageflow.pipeline import (
         Pipeline as Pipeline,
+    )
+    from stageflow.pipeline import (
+        PipelineBuilder as PipelineBuilder,
+    )
+    from stageflow.pipeline import (
+        PipelineSpec as PipelineSpec,
     )
     from stageflow.pipeline import (
         PipelineValidationError as PipelineValidationError,
     )
     from stageflow.pipeline import (
         RunInputError as RunInputError,
+    )
+    from stageflow.pipeline import (
+        StageGraph as StageGraph,
+    )
+    from stageflow.pipeline import (
+        StageSpec as StageSpec,
     )
     from stageflow.pipeline import (
         StageTimeoutError as StageTimeoutError,
@@ -125,7 +155,25 @@ if TYPE_CHECKING:
         UnifiedStageSpec as UnifiedStageSpec,
     )
     from stageflow.pipeline import (
+        get_contract_suggestion as get_contract_suggestion,
+    )
+    from stageflow.pipeline import (
+        register_suggestion as register_suggestion,
+    )
+    from stageflow.pipeline import (
         stage as stage,
+    )
+    from stageflow.pipeline import (
+        with_conditional_branch as with_conditional_branch,
+    )
+    from stageflow.pipeline import (
+        with_fan_out_fan_in as with_fan_out_fan_in,
+    )
+    from stageflow.pipeline import (
+        with_linear_chain as with_linear_chain,
+    )
+    from stageflow.pipeline import (
+        with_parallel_stages as with_parallel_stages,
     )
     from stageflow.protocols import (
         ConfigProvider as ConfigProvider,
@@ -213,17 +261,33 @@ _HOMES = {
     "stageflow.pipeline": (
         "CancellationToken",
         "CleanupRegistry",
+        "ContractSuggestion",
         "CycleDetectedError",
+        "FluentPipelineBuilder",
         "FunctionStage",
+        "GuardRetryExhaustedError",
+        "GuardRetryPolicy",
+        "GuardRetryStrategy",
+        "OutputSchemaError",
         "Pipeline",
+        "PipelineBuilder",
+        "PipelineSpec",
         "PipelineValidationError",
         "RunInputError",
+        "StageGraph",
+        "StageSpec",
         "StageTimeoutError",
         "UnifiedPipelineCancelled",
         "UnifiedStageExecutionError",
         "UnifiedStageGraph",
         "UnifiedStageSpec",
+        "get_contract_suggestion",
+        "register_suggestion",
         "stage",
+        "with_conditional_branch",
+        "with_fan_out_fan_in",
+        "with_linear_chain",
+        "with_parallel_stages",
     ),
     "stageflow.protocols": (
         "ConfigProvider",
@@ -258,6 +322,7 @@ __all__ = (
     "ConfigurationError",
     "ContextSnapshot",
     "ContractErrorInfo",
+    "ContractSuggestion",
     "Conversation",
     "CorePorts",
     "CorrelationIds",
@@ -267,14 +332,21 @@ __all__ = (
     "Enrichments",
     "EventSink",
     "ExtensionBundle",
+    "FluentPipelineBuilder",
     "FunctionStage",
+    "GuardRetryExhaustedError",
+    "GuardRetryPolicy",
+    "GuardRetryStrategy",
     "JitterStrategy",
     "LLMPorts",
     "MemoryEnrichment",
     "Message",
     "MissingInputError",
+    "OutputSchemaError",
     "Pipeline",
+    "PipelineBuilder",
     "PipelineContext",
+    "PipelineSpec",
     "PipelineTimer",
     "PipelineValidationError",
     "ProfileEnrichment",
@@ -290,10 +362,12 @@ __all__ = (
     "StageArtifact",
     "StageContext",
     "StageEvent",
+    "StageGraph",
     "StageInputs",
     "StageKind",
     "StageOutput",
     "StageResult",
+    "StageSpec",
     "StageStatus",
     "StageTimeoutError",
     "StageflowError",
@@ -304,7 +378,13 @@ __all__ = (
     "UnifiedStageSpec",
     "create_stage_context",
     "create_stage_inputs",
+    "get_contract_suggestion",
+    "register_suggestion",
     "stage",
+    "with_conditional_branch",
+    "with_fan_out_fan_in",
+    "with_linear_chain",
+    "with_parallel_stages",
 )
 
 

@@ -76,6 +76,21 @@ def _stage_end(name: str, status: str, about: str, *further: EventField) -> Even
     return EventSchema(f"stage.{name}", about, (*_STAGE, _status(status), *_SPAN, *further))
 
 
+# --- guard-retry ---------------------------------------------------------------------------
+
+_GUARD: Final = (
+    *_RUN,
+    EventField("guard", "text", "the guard's name"),
+    EventField("retry_stage", "text", "the stage to which the run goes back"),
+    EventField("attempt", "integer", "how often the guard has judged, this time included"),
+    EventField("max_attempts", "integer", "how often it may judge in all"),
+    EventField("alike", "integer", "how many outputs in a row were alike by now"),
+    EventField("stagnation_limit", "integer", "how many of these are too many"),
+    EventField("elapsed_ms", "number", "time since the retried stage first began"),
+    EventField("timeout_seconds", "number", "when it is too late to go back", nullable=True),
+)
+
+
 # --- wide events ----------------------------------------------------------------------------
 
 _CORRELATION: Final = EventField("correlation_ids", "object", "the ids above, together")
@@ -115,7 +130,7 @@ EVENTS: Final = EventCatalogue(
         _stage_end(
             "completed",
             "ok",
-            "A stage has done its work.",
+            "A stage has done its work; no guard can have it run again any more.",
             EventField("data_keys", "texts", "the keys of its output", ordered=True),
         ),
         _stage_end(
@@ -154,6 +169,38 @@ EVENTS: Final = EventCatalogue(
             "stage.thread_abandoned",
             "The thread of a stage cannot be stopped and is given up; its result will not count.",
             _STAGE,
+        ),
+        EventSchema(
+            "guard_retry.attempt",
+            "A guard with a guard-retry policy has failed; `guard_retry.scheduled` or"
+            " `guard_retry.exhausted` follows.",
+            (*_GUARD, _ERROR),
+        ),
+        EventSchema(
+            "guard_retry.scheduled",
+            "The run goes back. The stages that are run again start without a `stage.started` of"
+            " their own, and each ends with one event, when no guard can send the run back to it"
+            " any more; its times are those of the last time, its attempts those of all.",
+            (*_GUARD, _ERROR, EventField("stages", "texts", "the stages that are run again")),
+        ),
+        EventSchema(
+            "guard_retry.exhausted",
+            "The run does not go back any more; the guard's `stage.failed` follows.",
+            (
+                *_GUARD,
+                _ERROR,
+                EventField(
+                    "reason",
+                    "text",
+                    "why",
+                    one_of=("max_attempts", "stagnation", "timeout", "not_retryable", "not_run"),
+                ),
+            ),
+        ),
+        EventSchema(
+            "guard_retry.recovered",
+            "A guard that had failed is content.",
+            _GUARD,
         ),
         EventSchema(
             "stage.wide",

@@ -64,12 +64,16 @@ class Announcer:
                 _log.exception("listener.failed", event_type=type, listener=repr(listener))
 
     def run_started(self) -> None:
-        """Tell that the run begins."""
+        """Tell that the run begins, if anybody is to know."""
+        if not self._run.options.announce_run:
+            return
         self.tell("pipeline.started", {"stages_total": len(self._run.plan)})
 
     def run_ended(self, status: str, facts: Mapping[str, Any]) -> None:
         """Tell that the run is over; *status* is completed, failed or cancelled."""
         run = self._run
+        if not run.options.announce_run:
+            return
         counts = dict.fromkeys((status.value for status in _STAGE_EVENTS), 0)
         for output in run.outputs:
             if output is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -120,6 +121,8 @@ class Invocation:
             return False
         delay = policy.delay_ms(self.attempt, self.run.random, self._delay_ms)
         self._delay_ms = delay
+        if error is not None:
+            delay = max(delay, _asked_delay_ms(error))
         self.run.tell_retry_scheduled(self, policy, delay, output, error)
         # A kept exception would keep every frame of the failed attempt alive while waiting.
         output = error = None
@@ -319,6 +322,14 @@ def _may_retry(invocation: Invocation, output: StageOutput | None, error: Except
     return invocation.run.is_retryable(error)
 
 
+def _asked_delay_ms(error: BaseException) -> float:
+    """Return for how long the one who was called asked to be left alone, in milliseconds."""
+    asked = getattr(error, "retry_after", None)
+    if isinstance(asked, int | float) and 0 < asked < math.inf:
+        return asked * 1000.0
+    return 0.0
+
+
 def _give_up(output: StageOutput | None, error: Exception | None, note: str) -> StageOutput:
     if error is not None:
         if note:
@@ -335,8 +346,8 @@ def _wrap(
 ) -> Callable[[Invocation], Awaitable[StageOutput]]:
     around = layer.around
 
-    async def call(invocation: Invocation) -> StageOutput:
-        return await around(invocation, partial(inner, invocation))
+    def call(invocation: Invocation) -> Awaitable[StageOutput]:
+        return around(invocation, partial(inner, invocation))
 
     return call
 

@@ -81,6 +81,8 @@ class RunOptions:
         wide_stage: Summarises each stage; None for nobody.
         wide_pipeline: Summarises the run; None for nobody.
         is_retryable: Says of an exception whether another attempt could help.
+        announce_run: Whether listeners are told that the run begins and ends; of its stages
+            they are told in any case.
     """
 
     clock: Clock = _SYSTEM_CLOCK
@@ -93,6 +95,7 @@ class RunOptions:
     wide_stage: WideEvents | None = None
     wide_pipeline: WideEvents | None = None
     is_retryable: Callable[[BaseException], bool] = is_transient
+    announce_run: bool = True
 
 
 DEFAULT_OPTIONS = RunOptions()

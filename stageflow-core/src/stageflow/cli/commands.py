@@ -13,9 +13,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from stageflow.cli.errors import CommandLoadError
-from stageflow.cli.session import reporting
-
 __all__ = ("PluginCommands",)
 
 
@@ -37,6 +34,8 @@ class PluginCommands(TyperGroup):
         """Return the command that *args* ask for, importing a plugin's."""
         name = args[0]
         if super().get_command(ctx, name) is None and name in self._installed():
+            from stageflow.cli.session import reporting
+
             with reporting():
                 return name, _load(name), args[1:]
         return super().resolve_command(ctx, args)
@@ -56,6 +55,8 @@ def _load(name: str) -> Any:
     if isinstance(value, typer.Typer):
         return get_command(value)
     if not inspect.isroutine(value):
+        from stageflow.cli.errors import CommandLoadError
+
         raise CommandLoadError(
             f"The command {name!r} is of type {type(value).__name__}, which is no command.",
             hint="Its entry point must name a function or a typer.Typer.",

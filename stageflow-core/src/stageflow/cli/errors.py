@@ -34,7 +34,7 @@ class CommandError(ConfigurationError):
     """
 
     code = "SF900"
-    status = 2
+    exit_status = 2
     """Exit status of the command."""
 
     def __init__(self, message: str, *, hint: str = "", where: str = "") -> None:
@@ -104,7 +104,7 @@ class StageExitError(CommandError):
     """A stage asked for the end of the whole process, with `sys.exit` or its like."""
 
     code = "SF916"
-    status = 1
+    exit_status = 1
 
 
 class DrawingError(CommandError):
@@ -135,4 +135,4 @@ class UnexpectedError(CommandError):
     """Something went wrong that Stageflow did not foresee: a defect of it, or of a plugin."""
 
     code = "SF999"
-    status = 1
+    exit_status = 1

@@ -125,7 +125,7 @@ class LiveView:
         rate = self._rate()
         is_regular = total >= 20 and elapsed > 2000  # a few stages tell nothing of the others
         left = (total - done) / rate * 1000 if rate and is_regular else 0.0
-        size = min(_WIDEST_BAR, max(self._console.width - len(count) - 36, 10))
+        size = min(_WIDEST_BAR, max(self._console.width - len(count) - 40, 10))
         filled, half = divmod(2 * size * done // total, 2)
         bar = "━" * filled + "╸" * half
         return Text.assemble(

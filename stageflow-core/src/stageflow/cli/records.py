@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import anyio
 import attrs
 
 from stageflow.cli.errors import NoRecordError, RunLookupError
@@ -72,7 +73,15 @@ class Records:
                     (self.path.parent / ".gitignore").write_text(_IGNORE, encoding="utf-8")
         async with self.plugins.resources() as resources:
             await resources.open(*implementation.requires(implementation.settings(overrides)))
-            yield implementation.build(overrides, resources=resources.opened)
+            made = implementation.build(overrides, resources=resources.opened)
+            try:
+                yield made
+            finally:
+                # Whoever opens it closes it, unless opening failed; closing twice is no error.
+                close = getattr(made, "aclose", None)
+                if close is not None:
+                    with anyio.CancelScope(shield=True):
+                        await close()
 
 
 def records_of(plugins: Plugins) -> Records:

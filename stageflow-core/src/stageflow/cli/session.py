@@ -66,6 +66,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 def _tell(
     errors: list[BaseException], stream: TextIO | None, *, debug: bool, blank: Mapping[str, Any]
 ) -> int:
+    from stageflow.cli.errors import CommandError
     from stageflow.cli.failures import describe, tell
     from stageflow.errors import StageflowError
 
@@ -79,11 +80,9 @@ def _tell(
     if stream is not None:
         told = [describe(error).to_dict() for error in errors]
         write_json(stream, {"status": "error", **blank, "errors": told})
-    statuses = [
-        getattr(error, "status", REFUSED) if isinstance(error, StageflowError) else FAILED
-        for error in errors
-    ]
-    return min(statuses)
+    if any(isinstance(error, CommandError) for error in errors):
+        return min(error.exit_status for error in errors if isinstance(error, CommandError))
+    return REFUSED if all(isinstance(error, StageflowError) for error in errors) else FAILED
 
 
 @contextmanager
@@ -119,9 +118,9 @@ def write_json(stream: TextIO, document: Any) -> None:
     from stageflow.events.encoding import to_json
 
     # `to_json` knows a text for everything; what is left is plain.
-    is_utf8 = (stream.encoding or "ascii").lower().replace("-", "") == "utf8"
-    text = json.dumps(json.loads(to_json(document)), ensure_ascii=not is_utf8, indent=2)
-    Terminal(stream).line(text)
+    terminal = Terminal(stream)
+    plain = json.loads(to_json(document))
+    terminal.line(json.dumps(plain, ensure_ascii=not terminal.is_utf8, indent=2))
 
 
 class _StderrHandler(logging.StreamHandler[Any]):

@@ -64,8 +64,9 @@ _CODES: Final = {
 _PIPE_WIDTH: Final = 100
 _ASCII: Final = str.maketrans(
     {
-        **dict(zip("·▸↻✓↷■✗●○…←↳", ".>~+/#x*o~<>", strict=True)),
-        **dict(zip("─━│├┤┬┴┼╭╮╰╯", "--|++++++'+'", strict=True)),
+        **dict(zip("·▸↻✓↷■✗●○←↳", ".>~+/#x*o<>", strict=True)),
+        "…": "...",
+        **dict(zip("─━│├┤┬┴┼╭╮╰╯", "--|+++++++++", strict=True)),
         **dict.fromkeys("█▉▊▋▌▍▎▏▐", "#"),
     }
 )
@@ -80,6 +81,7 @@ class Terminal:
         stream: Where the lines go.
         is_terminal: Whether a person looks at it who can be shown colours and movement.
         has_colour: Whether to use colours.
+        is_utf8: Whether every character can be shown.
     """
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
@@ -88,7 +90,8 @@ class Terminal:
         self.is_terminal = stream.isatty() and environ.get("TERM", "") != "dumb"
         wanted = bool(environ.get("FORCE_COLOR")) or self.is_terminal
         self.has_colour = wanted and not environ.get("NO_COLOR")
-        self.is_utf8 = (stream.encoding or "ascii").lower().replace("-", "") == "utf8"
+        # A stream without an encoding keeps characters as they are.
+        self.is_utf8 = (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
         self._is_closed = False
 
     @property

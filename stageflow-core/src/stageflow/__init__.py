@@ -88,6 +88,39 @@ if TYPE_CHECKING:
     from stageflow.errors import (
         StageflowError as StageflowError,
     )
+    from stageflow.interceptors import (
+        BaseInterceptor as BaseInterceptor,
+    )
+    from stageflow.interceptors import (
+        ChildTrackerMetricsInterceptor as ChildTrackerMetricsInterceptor,
+    )
+    from stageflow.interceptors import (
+        CircuitBreakerInterceptor as CircuitBreakerInterceptor,
+    )
+    from stageflow.interceptors import (
+        ErrorAction as ErrorAction,
+    )
+    from stageflow.interceptors import (
+        InterceptorResult as InterceptorResult,
+    )
+    from stageflow.interceptors import (
+        LoggingInterceptor as LoggingInterceptor,
+    )
+    from stageflow.interceptors import (
+        MetricsInterceptor as MetricsInterceptor,
+    )
+    from stageflow.interceptors import (
+        TimeoutInterceptor as TimeoutInterceptor,
+    )
+    from stageflow.interceptors import (
+        TracingInterceptor as TracingInterceptor,
+    )
+    from stageflow.interceptors import (
+        get_default_interceptors as get_default_interceptors,
+    )
+    from stageflow.interceptors import (
+        run_with_interceptors as run_with_interceptors,
+    )
     from stageflow.pipeline import (
         CancellationToken as CancellationToken,
     )
@@ -258,6 +291,19 @@ _HOMES = {
         "RunError",
         "StageflowError",
     ),
+    "stageflow.interceptors": (
+        "BaseInterceptor",
+        "ChildTrackerMetricsInterceptor",
+        "CircuitBreakerInterceptor",
+        "ErrorAction",
+        "InterceptorResult",
+        "LoggingInterceptor",
+        "MetricsInterceptor",
+        "TimeoutInterceptor",
+        "TracingInterceptor",
+        "get_default_interceptors",
+        "run_with_interceptors",
+    ),
     "stageflow.pipeline": (
         "CancellationToken",
         "CleanupRegistry",
@@ -316,7 +362,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = (
     "AudioPorts",
     "BackoffStrategy",
+    "BaseInterceptor",
     "CancellationToken",
+    "ChildTrackerMetricsInterceptor",
+    "CircuitBreakerInterceptor",
     "CleanupRegistry",
     "ConfigProvider",
     "ConfigurationError",
@@ -330,6 +379,7 @@ __all__ = (
     "DefinitionError",
     "DocumentEnrichment",
     "Enrichments",
+    "ErrorAction",
     "EventSink",
     "ExtensionBundle",
     "FluentPipelineBuilder",
@@ -337,10 +387,13 @@ __all__ = (
     "GuardRetryExhaustedError",
     "GuardRetryPolicy",
     "GuardRetryStrategy",
+    "InterceptorResult",
     "JitterStrategy",
     "LLMPorts",
+    "LoggingInterceptor",
     "MemoryEnrichment",
     "Message",
+    "MetricsInterceptor",
     "MissingInputError",
     "OutputSchemaError",
     "Pipeline",
@@ -371,6 +424,8 @@ __all__ = (
     "StageStatus",
     "StageTimeoutError",
     "StageflowError",
+    "TimeoutInterceptor",
+    "TracingInterceptor",
     "UndeclaredDependencyError",
     "UnifiedPipelineCancelled",
     "UnifiedStageExecutionError",
@@ -379,7 +434,9 @@ __all__ = (
     "create_stage_context",
     "create_stage_inputs",
     "get_contract_suggestion",
+    "get_default_interceptors",
     "register_suggestion",
+    "run_with_interceptors",
     "stage",
     "with_conditional_branch",
     "with_fan_out_fan_in",

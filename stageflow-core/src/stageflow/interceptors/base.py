@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from stageflow._engine.plan import StagePolicy
     from stageflow.context import PipelineContext
 
-__all__ = ("BaseInterceptor", "ErrorAction", "InterceptorDeniedError", "InterceptorResult")
+__all__ = (
+    "BaseInterceptor",
+    "ErrorAction",
+    "InterceptorDeniedError",
+    "InterceptorResult",
+    "output_of",
+)
 
 
 class ErrorAction(StrEnum):
@@ -133,14 +139,14 @@ class BaseInterceptor:
         if type(self).after is not BaseInterceptor.after:
             replaced = await self.after(stage, invocation.result(output), ctx)
             if replaced is not None:
-                return _given(replaced, stage)
+                return output_of(replaced, stage)
         return output
 
     def _decided(self, stage: str, decided: InterceptorResult) -> StageOutput | None:
         if decided.error is not None:
             raise InterceptorDeniedError(stage, self.name, decided.error)
         if decided.result is not None:
-            return _given(decided.result, stage)
+            return output_of(decided.result, stage)
         if not decided.stage_ran:
             raise InterceptorDeniedError(stage, self.name, "it gave neither a result nor a reason")
         return None
@@ -155,14 +161,19 @@ class BaseInterceptor:
             except Exception as error:
                 action = await self.on_error(stage, error, ctx)
                 if action is ErrorAction.FALLBACK:
-                    return _given(await self.fallback(stage, error, ctx), stage)
+                    return output_of(await self.fallback(stage, error, ctx), stage)
                 if action is not ErrorAction.RETRY or not await invocation.wait_to_retry(
                     error=error
                 ):
                     raise
 
 
-def _given(value: StageOutput | StageResult | dict[str, Any], stage: str) -> StageOutput:
+def output_of(value: Any, stage: str) -> StageOutput:
+    """Return what somebody gave for a stage as its output: an output, a result, data or None.
+
+    Raises:
+        StageReturnError: If it is something else.
+    """
     if isinstance(value, StageResult):
         return StageOutput(
             value.status,

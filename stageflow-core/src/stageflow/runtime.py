@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 from uuid import UUID
 
 import anyio
@@ -26,9 +28,14 @@ from stageflow.contracts.run_store import (
 )
 from stageflow.errors import ConfigurationError
 from stageflow.events.sinks import NoOpEventSink
+from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink, retryable_by
 from stageflow.stages import StageOutput, StageResult
 
-__all__ = ("RunOutcome", "Runnable", "Runtime", "RuntimeCloseError")
+if TYPE_CHECKING:
+    from stageflow.plugins import Plugins
+    from stageflow.plugins.implementation import Implementation
+
+__all__ = ("CHOSEN", "Buildable", "RunOutcome", "Runnable", "Runtime", "RuntimeCloseError")
 
 _log = get_logger(__name__)
 
@@ -146,37 +153,88 @@ class RunOutcome:
         }
 
 
+class _Chosen(Enum):
+    CHOSEN = "what the settings choose"
+
+
+CHOSEN: Final = _Chosen.CHOSEN
+"""Leaves a backend of a `Runtime` to its settings; without settings there is none."""
+
+_ChosenType = Literal[_Chosen.CHOSEN]
+
+
 class Runtime:
     """Owns the backends of an application: opens them, runs pipelines with them, closes them.
 
-    Use it as an async context manager. What it is given and knows how to open is opened in
-    the order below and closed in reverse. Every close is tried; those that fail raise one
-    `RuntimeCloseError`, or are noted on the error that ends the block if there is one.
+    Use it as an async context manager. A backend is an object, or the name of one that the
+    settings configure, or what the settings choose. Resources are opened first, then the
+    backends in the order below, and all are closed in reverse. Every close is tried; those that
+    fail raise one `RuntimeCloseError`, or are noted on the error that ends the block if there is
+    one.
 
     Args:
         run_store: Keeps a record of each run; None keeps none.
         event_sink: Where the events of runs go whose context names no sink.
         config: Configuration provider, seen by stages as `ctx.config`.
-        resources: Resources by name, seen by stages as `ctx.resources`.
+        resources: Resources by name, seen by stages as `ctx.resources`, besides configured ones.
         clock: Source of time.
+        plugins: The settings and plugins of a project, as `Plugins.load()` makes them. Loaded
+            when a backend is given by name; otherwise not used unless given.
+
+    Raises:
+        ConfigurationError: If a backend is given by name and the settings cannot be read.
     """
 
     def __init__(
         self,
         *,
-        run_store: RunStore | None = None,
-        event_sink: EventSink | None = None,
-        config: Any = None,
+        run_store: RunStore | str | _ChosenType | None = CHOSEN,
+        event_sink: EventSink | str | _ChosenType | None = CHOSEN,
+        config: Any = CHOSEN,
         resources: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
-        self._run_store = run_store
-        self._event_sink = event_sink
-        self._config = config
-        self._resources = dict(resources or {})
+        self._wanted = {"run_store": run_store, "event_sink": event_sink, "config_provider": config}
+        if plugins is None and any(isinstance(wanted, str) for wanted in self._wanted.values()):
+            from stageflow.plugins import Plugins
+
+            plugins = Plugins.load()
+        self._plugins = plugins
+        self._given_resources = dict(resources or {})
         self._clock = clock
+        self._run_store: RunStore | None = None
+        self._event_sink: EventSink | None = None
+        self._config: Any = None
+        self._resources: Mapping[str, Any] = {}
+        self._observers: tuple[Listener, ...] = ()
+        self._is_retryable: Callable[[BaseException], bool] | None = None
         self._entered = False
         self._opened: list[_Close] = []
+        self._open_items: dict[int, Any] = {}
+
+    @classmethod
+    def from_settings(
+        cls,
+        *,
+        directory: str | Path | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **backends: Any,
+    ) -> Self:
+        """Return a runtime with the backends that the settings of a project choose.
+
+        Args:
+            directory: Where the search for the settings file begins, upwards; here unless given.
+            arguments: Settings given in code; they win.
+            **backends: What `Runtime` takes; wins over the settings.
+
+        Raises:
+            ConfigurationError: If the settings cannot be read, or are wrong.
+        """
+        from stageflow.plugins import Plugins
+
+        plugins = Plugins.load(directory=directory, arguments=arguments)
+        return cls(plugins=plugins, **backends)
 
     @property
     def run_store(self) -> RunStore | None:
@@ -188,6 +246,16 @@ class Runtime:
         """Where the events of runs go whose context names no sink."""
         return self._event_sink
 
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """The open resources, by name."""
+        return self._resources
+
+    @property
+    def plugins(self) -> Plugins | None:
+        """The settings and plugins of the project."""
+        return self._plugins
+
     async def __aenter__(self) -> Self:
         if self._entered:
             raise ConfigurationError(
@@ -195,13 +263,8 @@ class Runtime:
                 hint="Open it once and share it, or make another one.",
             )
         self._entered = True
-        owned = [self._run_store, self._event_sink, self._config, *self._resources.values()]
         try:
-            # One object may be several of them.
-            for item in {id(item): item for item in owned}.values():
-                close = await _open(item)
-                if close is not None:
-                    self._opened.append(close)
+            await self._open()
         except BaseException as error:
             await self._close(error)
             raise
@@ -214,6 +277,68 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         await self._close(error)
+
+    async def _open(self) -> None:
+        if self._plugins is not None:
+            await self._open_configured(self._plugins)
+        for name, resource in self._given_resources.items():
+            await self._open_item(resource)
+            self._resources = {**self._resources, name: resource}
+        stores = await self._backends("run_store")
+        self._run_store = stores[0] if stores else None
+        sinks = await self._backends("event_sink")
+        self._event_sink = FanOutEventSink(sinks) if len(sinks) > 1 else next(iter(sinks), None)
+        configs = await self._backends("config_provider")
+        several = len(configs) > 1
+        self._config = ChainedConfigProvider(configs) if several else next(iter(configs), None)
+
+    async def _open_configured(self, plugins: Plugins) -> None:
+        """Check everything that is to be opened, together; then open the resources."""
+        plugins.freeze()
+        needs = [
+            (contract, wanted if isinstance(wanted, str) else None)
+            for contract, wanted in self._wanted.items()
+            if wanted is CHOSEN or isinstance(wanted, str)
+        ]
+        judges = bool(plugins.settings.choices.get("error_normalizer"))
+        if judges:
+            needs.append(("error_normalizer", None))
+        plugins.prepare(*needs)
+        manager = plugins.resources()
+        await self._open_item(manager)
+        await manager.open()
+        self._resources = manager.opened
+        observers = plugins.observers()
+        self._observers = () if observers is None else (observers,)
+        if judges:
+            chosen = plugins.registry("error_normalizer").defaults()
+            self._is_retryable = retryable_by([await self._open_named(each) for each in chosen])
+
+    async def _backends(self, contract: str) -> list[Any]:
+        wanted = self._wanted[contract]
+        if wanted is None or (wanted is CHOSEN and self._plugins is None):
+            return []
+        if wanted is not CHOSEN and not isinstance(wanted, str):
+            await self._open_item(wanted)
+            return [wanted]
+        assert self._plugins is not None
+        registry = self._plugins.registry(contract)
+        named = [registry.resolve(wanted)] if isinstance(wanted, str) else registry.defaults()
+        return [await self._open_named(each) for each in named]
+
+    async def _open_named(self, implementation: Implementation[Any]) -> Any:
+        opening = implementation.open(resources=self._resources)
+        opened = await opening.__aenter__()
+        self._opened.append(opening.__aexit__)
+        return opened
+
+    async def _open_item(self, item: Any) -> None:
+        if id(item) in self._open_items:
+            return  # one object may be several backends
+        close = await _open(item)
+        self._open_items[id(item)] = item
+        if close is not None:
+            self._opened.append(close)
 
     async def _close(self, reason: BaseException | None) -> None:
         """Close whatever is open, the last opened first; *reason* is what ends the block."""
@@ -228,6 +353,7 @@ class Runtime:
                         failures.append(error)
                         _log.warning("runtime.close_failed", error=repr(error))
         self._entered = False
+        self._open_items.clear()
         if reason is not None:
             for failure in failures:
                 reason.add_note(f"On closing the Runtime: {failure!r}")
@@ -303,13 +429,18 @@ class Runtime:
         return outcome
 
     def _options(self, graph: Runnable, listeners: Sequence[Listener]) -> RunOptions:
-        options = attrs.evolve(
+        changes: dict[str, Any] = {}
+        if self._clock is not None:
+            changes["clock"] = self._clock
+        if self._is_retryable is not None:
+            changes["is_retryable"] = self._is_retryable
+        return attrs.evolve(
             graph.options,
             config=self._config,
             resources=self._resources,
-            listeners=(*graph.options.listeners, *listeners),
+            listeners=(*graph.options.listeners, *self._observers, *listeners),
+            **changes,
         )
-        return options if self._clock is None else attrs.evolve(options, clock=self._clock)
 
 
 class _Recorder:

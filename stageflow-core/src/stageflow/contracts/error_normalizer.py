@@ -43,12 +43,12 @@ class ErrorNormalizer(Protocol):
     EN-6  Cancellation is never retryable.
     """
 
-    def normalize(self, error: BaseException) -> NormalizedError:
-        """Return what *error* means.
+    def normalize(self, exc: BaseException, /) -> NormalizedError:
+        """Return what *exc* means.
 
         Not a checkpoint. Idempotent. Never raises.
 
         Args:
-            error: Any exception.
+            exc: Any exception.
         """
         ...

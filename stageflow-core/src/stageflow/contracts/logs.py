@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
 __all__ = ("get_logger",)
 
@@ -25,7 +26,28 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
     A line reads `noun.verb key='value'`; each key is also an attribute of the log record.
     """
-    logger = structlog.wrap_logger(
+    return cast("structlog.stdlib.BoundLogger", _Logger(name))
+
+
+class _Logger:
+    """Becomes structlog's logger when it is first used: importing that takes its time."""
+
+    __slots__ = ("_bound", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bound: Any = None
+
+    def __getattr__(self, method: str) -> Any:
+        if self._bound is None:
+            self._bound = _make(self._name)
+        return getattr(self._bound, method)
+
+
+def _make(name: str) -> Any:
+    import structlog
+
+    return structlog.wrap_logger(
         logging.getLogger(name),
         processors=[
             structlog.stdlib.filter_by_level,
@@ -35,7 +57,6 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    return cast("structlog.stdlib.BoundLogger", logger)
 
 
 def _as_standard_call(

@@ -1,13 +1,15 @@
-"""The checklist's sections 2.1 to 2.3: specs, faults and builders; each test names its criterion."""
+"""The checklist's sections 2.1 to 2.3: specs, faults, builders; each test names its criterion."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+
 import stageflow
 from stageflow import (
     ContractErrorInfo,
@@ -187,7 +189,7 @@ class TestDeclaration:
         assert caught.value.code == "CONTRACT-004-CYCLE"
         assert path[0] == path[-1]
         assert len(path) == 4
-        assert all(ring[after] == before for before, after in zip(path, path[1:], strict=False))
+        assert all(ring[after] == before for before, after in pairwise(path))
 
     def test_2_3_all_faults_come_at_once(self, cls: Any) -> None:
         with pytest.raises(CycleDetectedError) as caught:

@@ -33,6 +33,7 @@ class Region:
         stages: Whatever lies on a path from that stage to the guard, both included.
         guards: The guards among them.
         waits: For each of them, how many others of them it waits for.
+        holds: For each other stage that waits for some of them, for how many but the guard.
     """
 
     guard: int
@@ -41,6 +42,7 @@ class Region:
     stages: tuple[int, ...]
     guards: frozenset[int]
     waits: Mapping[int, int]
+    holds: Mapping[int, int]
 
 
 @attrs.frozen(eq=False)
@@ -106,17 +108,7 @@ def with_guard_regions(plan: Plan, strategy: GuardRetryStrategy) -> Plan:
     successors = [list(followers) for followers in plan.successors]
     between = _hold_followers(targets, needs, successors)
     regions = {
-        guard: Region(
-            guard,
-            retry,
-            policies[guard],
-            tuple(sorted(between[guard])),
-            frozenset(between[guard] & targets.keys()),
-            {
-                stage: sum(needed in between[guard] for needed in needs[stage])
-                for stage in between[guard]
-            },
-        )
+        guard: _region(guard, retry, policies[guard], between, needs, successors)
         for guard, retry in targets.items()
     }
     calls, readable = list(plan.calls), list(plan.readable)
@@ -132,6 +124,30 @@ def with_guard_regions(plan: Plan, strategy: GuardRetryStrategy) -> Plan:
         waits=tuple(map(len, needs)),
         guard_regions=GuardRegions(regions, _groups(between)),
         is_judged=True,
+    )
+
+
+def _region(
+    guard: int,
+    retry: int,
+    policy: GuardRetryPolicy,
+    between: Mapping[int, set[int]],
+    needs: Edges,
+    successors: Edges,
+) -> Region:
+    stages = between[guard]
+    outside = {follower for stage in stages for follower in successors[stage]} - stages
+    return Region(
+        guard,
+        retry,
+        policy,
+        tuple(sorted(stages)),
+        frozenset(stages & between.keys()),
+        {stage: sum(needed in stages for needed in needs[stage]) for stage in stages},
+        {
+            stage: sum(each in stages and each != guard for each in needs[stage])
+            for stage in outside
+        },
     )
 
 

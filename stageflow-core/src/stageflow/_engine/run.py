@@ -358,6 +358,8 @@ class Run:
             self.errors.pop(index, None)
             self.forget_output(index)
             self._pending[index] = region.waits[index]
+        for index, count in region.holds.items():
+            self._pending[index] += count
         # All of them had been counted as ended, but for the guard.
         self._remaining += len(region.stages) - 1
         self._ready.append(region.retry)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stageflow.cli.commands import PluginCommands
+from stageflow.cli.commands import LightCommand, LightGroup, PluginCommands
 
 __all__ = ("app",)
 
@@ -193,12 +193,15 @@ def runs_show(
 
 
 plugins = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look at what is installed."
+    cls=LightGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at what is installed.",
 )
 app.add_typer(plugins, name="plugins")
 
 
-@plugins.command("list")
+@plugins.command("list", cls=LightCommand)
 def plugins_list(json: JsonOption = False, debug: DebugOption = False) -> None:
     """List the plugins that are installed or configured, importing none."""
     from stageflow.cli.plugins_command import list_command
@@ -206,7 +209,7 @@ def plugins_list(json: JsonOption = False, debug: DebugOption = False) -> None:
     list_command(json=json, debug=debug)
 
 
-@plugins.command("check")
+@plugins.command("check", cls=LightCommand)
 def plugins_check(json: JsonOption = False, debug: DebugOption = False) -> None:
     """Import every plugin and open those in use; exit with 1 if one of these does not work."""
     from stageflow.cli.plugins_command import check_command

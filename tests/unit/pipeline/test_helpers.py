@@ -61,7 +61,11 @@ def test_2_4_a_chain_begins_where_it_is_told(builder: Any) -> None:
     assert needs(chained)["t0"] == wanted
 
 
-@pytest.mark.parametrize("given", [lambda: None, lambda: "start", lambda: iter(["start"])])
+@pytest.mark.parametrize(
+    "given",
+    [lambda: None, lambda: "start", lambda: iter(["start"])],
+    ids=["nothing", "a name", "an iterator"],
+)
 def test_2_4_parallel_stages_share_their_dependencies(builder: Any, given: Any) -> None:
     shared = () if given() is None else ("start",)
     found = needs(with_parallel_stages(builder, 3, make(), depends_on=given()))

@@ -42,6 +42,10 @@ async def skips(ctx: Any) -> StageOutput:
     return StageOutput.skip("nothing to do")
 
 
+async def gives_reason(ctx: Any) -> StageOutput:
+    return StageOutput.ok(skip_reason="not today")
+
+
 @pytest.mark.parametrize(("graph", "spec"), FACES)
 class TestBothFaces:
     """3.1"""
@@ -140,7 +144,7 @@ class TestLegacy:
         assert sink.of("stage.started")[0]["kind"] == "work"
 
     @pytest.mark.parametrize("conditional", [False, True])
-    @pytest.mark.parametrize("before", [skips, lambda ctx: StageOutput.ok(skip_reason="why not")])
+    @pytest.mark.parametrize("before", [skips, gives_reason])
     async def test_3_2_conditional_is_a_no_op(self, conditional: bool, before: Any) -> None:
         specs = [
             StageSpec(name="a", runner=before),
@@ -179,9 +183,6 @@ class TestUnified:
     """3.3"""
 
     async def test_3_3_a_conditional_stage_is_skipped_for_a_skip_reason(self) -> None:
-        async def gives_reason(ctx: Any) -> StageOutput:
-            return StageOutput.ok(skip_reason="not today")
-
         sink = RememberingSink()
         specs = [
             UnifiedStageSpec(name="a", runner=gives_reason),

@@ -39,10 +39,10 @@ def test_characters(graph: UnifiedStageGraph):
         "  shop  3 stages",
         "  ○ is skipped when what it needs was skipped or chose another way",
         "",
-        "  ●    read  work",
+        "  ●    read        work",
         "  ├─╮",
         '  ● │  say "hi"\\n  agent',
-        "    ○  a b <c>  guard",
+        "    ○  a b <c>     guard",
     ]
 
 

@@ -35,7 +35,7 @@ def graph(write: Callable[[str, str], Path], cli: Callable[..., Any]) -> Callabl
 def test_the_terminals_drawing_needs_no_inputs_of_the_run(graph: Callable[..., Any]):
     done = graph("pipeline")
     assert done.status == 0
-    assert done.out == "  greeting  2 stages\n  takes name\n\n  ●  read  work\n  ●  greet  agent\n"
+    assert done.out == "  greeting  2 stages\n  takes name\n\n  ●  read   work\n  ●  greet  agent\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_function_is_given_its_inputs(graph: Callable[..., Any]):
 def test_a_drawing_goes_into_a_file(graph: Callable[..., Any], project: Path):
     done = graph("pipeline", "-o", "out.txt")
     assert (done.status, done.out) == (0, "")
-    assert "  ●  read  work\n" in (project / "out.txt").read_text(encoding="utf-8")
+    assert "  ●  read   work\n" in (project / "out.txt").read_text(encoding="utf-8")
 
 
 def test_a_file_that_cannot_be_written(graph: Callable[..., Any]):

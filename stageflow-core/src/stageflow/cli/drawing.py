@@ -32,6 +32,7 @@ _STYLES: Final = {
     "agent": "magenta",
 }
 _MOST_NAMES: Final = 40
+_WIDEST_NAME: Final = 40
 _WIDEST_LANES: Final = 32
 """In characters; beyond, nobody follows them with the eye."""
 _RENDER_SECONDS: Final = 120
@@ -57,10 +58,12 @@ def to_ascii(graph: Any, terminal: Terminal) -> str:
 
 def _laned(rows: Sequence[LaneRow], widest: int, terminal: Terminal) -> list[str]:
     room = max(terminal.width - widest - 6, 30)
+    single = [row.node.names[0] for row in rows if row.node and len(row.node.names) == 1]
+    size = min(max(map(width, map(one_line, single)), default=0), _WIDEST_NAME)
     lines = []
     for number, row in enumerate(rows):
         below = rows[number + 1].lanes if number + 1 < len(rows) else ""
-        first, *rest = _label(row.node, room, terminal) if row.node else [""]
+        first, *rest = _label(row.node, size, room, terminal) if row.node else [""]
         lines.append(f"  {row.lanes:<{widest}}  {first}".rstrip())
         lines += [f"  {_passing(row.lanes, below):<{widest}}  {text}".rstrip() for text in rest]
     return lines
@@ -73,7 +76,7 @@ def _listed(nodes: Sequence[LaneNode], terminal: Terminal) -> list[str]:
         layer_of[number] = 1 + max(
             (layer_of[each] for each in nodes[number].dependencies), default=0
         )
-    size = min(max(width(_title(node)) for node in nodes), 40)
+    size = min(max(width(_title(node)) for node in nodes), _WIDEST_NAME)
     gap = " " * (size + 18)
     lines: list[str] = []
     layer = 0
@@ -127,11 +130,11 @@ def _head(graph: Any, nodes: Sequence[LaneNode], terminal: Terminal) -> list[str
     return lines
 
 
-def _label(node: LaneNode, room: int, terminal: Terminal) -> list[str]:
+def _label(node: LaneNode, size: int, room: int, terminal: Terminal) -> list[str]:
     kind = terminal.paint(node.kind, "dim")
     style = _style(node)
     if len(node.names) == 1:
-        return [f"{terminal.paint(one_line(node.names[0]), style)}  {kind}"]
+        return [f"{terminal.paint(padded(one_line(node.names[0]), size), style)}  {kind}"]
     names = [one_line(name) for name in node.names]
     if len(names) > _MOST_NAMES:
         names = [*names[:3], "…", *names[-2:]]

@@ -205,6 +205,8 @@ class _Session:
             last = [name for name, followers in pairs if not followers]
             tell_result(self._out, outcome, self._story, last, is_recorded=self._is_recorded)
         if error is not None:
+            if self._out.is_terminal and self._err.is_terminal:
+                self._err.line()
             tell(self._err, [error], debug=self._request.debug)
             return FAILED
         if outcome.status == "cancelled" and self._interrupts.signal is not None:

@@ -1,21 +1,24 @@
-"""CleanupRegistry: what must happen when a run ends, however it ends."""
+"""What must happen when something ends, however it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import anyio
 
 from stageflow.contracts.logs import get_logger
 
-__all__ = ("CleanupRegistry",)
+__all__ = ("CleanupRegistry", "cleanup_on_cancel", "run_with_cleanup")
+
+T = TypeVar("T")
 
 _log = get_logger(__name__)
 _LEAST_SECONDS = 0.01
+_BLOCK_SECONDS = 10.0
 
 
 class CleanupRegistry:
@@ -49,10 +52,12 @@ class CleanupRegistry:
 
     def unregister(self, callback: Callable[[], Any]) -> bool:
         """Take *callback* back and say whether it was there."""
-        for position, (_, known) in enumerate(self._callbacks):
-            if known == callback:
-                del self._callbacks[position]
-                return True
+        for entry in tuple(self._callbacks):
+            if entry[1] == callback:
+                # It may be run at this moment, if this is another thread.
+                with contextlib.suppress(ValueError):
+                    self._callbacks.remove(entry)
+                    return True
         return False
 
     async def run_all(
@@ -96,6 +101,65 @@ class CleanupRegistry:
         if fatal is not None:
             raise fatal
         return completed, failed
+
+
+@contextlib.asynccontextmanager
+async def cleanup_on_cancel(
+    cleanup: Callable[[], Any], *, name: str | None = None
+) -> AsyncIterator[None]:
+    """Call *cleanup* when the block ends: by itself, by an error or by a cancellation.
+
+    A cancellation waits for it, 10 seconds at most. What it raises is raised after a block that
+    ended by itself, and is a note to the error of any other; that it took too long is only
+    logged.
+
+    Args:
+        cleanup: Takes nothing; what it returns is awaited if it can be.
+        name: What to call it in reports.
+    """
+    async with _cleaned_up(cleanup, name, _BLOCK_SECONDS):
+        yield
+
+
+async def run_with_cleanup(
+    coro: Awaitable[T], cleanup: Callable[[], Any], *, cleanup_timeout: float = 5.0
+) -> T:
+    """Return what *coro* gives, and call *cleanup* when it has ended, however it ended.
+
+    What the clean-up raises is raised if *coro* succeeded, and is a note to its error otherwise;
+    that it took too long is only logged.
+
+    Args:
+        coro: What is to be done.
+        cleanup: Takes nothing; what it returns is awaited if it can be.
+        cleanup_timeout: Seconds that it may take; a cancellation of the caller waits for it.
+
+    Raises:
+        BaseException: What *coro* raised, or else what *cleanup* raised.
+    """
+    async with _cleaned_up(cleanup, None, cleanup_timeout):
+        return await coro
+
+
+@contextlib.asynccontextmanager
+async def _cleaned_up(
+    cleanup: Callable[[], Any], name: str | None, timeout: float
+) -> AsyncIterator[None]:
+    registry = CleanupRegistry()
+    registry.register(cleanup, name=name)
+    try:
+        yield
+    except BaseException as error:
+        for label, failure in await _failures(registry, timeout):
+            error.add_note(f"Its clean-up {label!r} failed: {failure!r}")
+        raise
+    for _, failure in await _failures(registry, timeout):
+        if not isinstance(failure, TimeoutError):
+            raise failure
+
+
+async def _failures(registry: CleanupRegistry, timeout: float) -> list[tuple[str, BaseException]]:
+    return (await registry.run_all(timeout=timeout))[1]
 
 
 def _came_from_within(error: BaseException) -> bool:

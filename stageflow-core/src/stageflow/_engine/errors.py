@@ -38,9 +38,11 @@ class UnifiedStageExecutionError(RunError):
         stage: The stage that failed first.
         original: What it raised, or a `RunError` with its message if it returned a failure.
         results: Every output of the run, those of failed and cancelled stages included.
+        retryable: Whether running it all once more could help; None where nobody judged that.
     """
 
     code = "SF301"
+    retryable: bool | None = None
 
     def __init__(
         self, stage: str, original: BaseException, results: Mapping[str, StageOutput]

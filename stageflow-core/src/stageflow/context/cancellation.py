@@ -65,7 +65,8 @@ class CancellationToken:
                 self._callbacks.remove(callback)
 
     def __repr__(self) -> str:
-        return f"<CancellationToken {'cancelled: ' + self._reason if self._reason else 'open'}>"
+        state = "open" if self._reason is None else f"cancelled: {self._reason}"
+        return f"<CancellationToken {state}>"
 
 
 def _call(callback: Callable[[], object]) -> None:

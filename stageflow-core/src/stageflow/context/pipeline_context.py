@@ -50,6 +50,8 @@ class PipelineContext:
         parent_run_id: The run that started this one, if one did.
         parent_stage_id: The stage of that run which did.
         correlation_id: The caller's id for this child run.
+        ancestry: The runs above this one, the outermost first.
+        cancel_token: The request to stop this run, safe to make from any thread.
         snapshot: What is known when the run begins; made from the fields above unless given.
     """
 
@@ -71,15 +73,18 @@ class PipelineContext:
     parent_run_id: UUID | None = None
     parent_stage_id: str | None = None
     correlation_id: UUID | None = None
+    ancestry: tuple[UUID, ...] = ()
     _canceled: bool = attrs.field(default=False, alias="canceled")
     _snapshot: ContextSnapshot[Any] | None = attrs.field(default=None, alias="snapshot")
     _parent_data: Mapping[str, Any] = attrs.field(factory=dict, alias="parent_data", repr=False)
     _stage_metadata: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False, repr=False)
-    _token: CancellationToken = attrs.field(factory=CancellationToken, init=False, repr=False)
+    cancel_token: CancellationToken = attrs.field(factory=CancellationToken, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if self.parent_run_id is not None and not self.ancestry:
+            self.ancestry = (self.parent_run_id,)
         if self._canceled:
-            self._token.cancel()
+            self.cancel_token.cancel()
         if self._snapshot is not None:
             self._adopt(self._snapshot)
 
@@ -130,23 +135,18 @@ class PipelineContext:
         return datetime.now(UTC)
 
     @property
-    def cancel_token(self) -> CancellationToken:
-        """The request to stop this run, safe to make from any thread."""
-        return self._token
-
-    @property
     def canceled(self) -> bool:
         """Whether somebody asked the run to stop."""
-        return self._token.is_cancelled
+        return self.cancel_token.is_cancelled
 
     @property
     def is_canceled(self) -> bool:
         """Whether somebody asked the run to stop."""
-        return self._token.is_cancelled
+        return self.cancel_token.is_cancelled
 
     def mark_canceled(self, reason: str = "cancelled") -> None:
         """Ask the run to stop; a run that is under way notices at once."""
-        self._token.cancel(reason)
+        self.cancel_token.cancel(reason)
 
     def identify(self, run_id: UUID | None = None) -> None:
         """Give the run an identity: *run_id*, or else the one it has, or else a new one."""
@@ -191,8 +191,9 @@ class PipelineContext:
     ) -> PipelineContext:
         """Return the context of a run that *parent_stage_id* of this one starts.
 
-        The child keeps the caller's identity, configuration and sink, has data of its own, and
-        reads this run's data, as it is now, through `get_parent_data`.
+        The child keeps the caller's identity, configuration, sink and snapshot, has data of its
+        own, and reads this run's data, as it is now, through `get_parent_data`. Its request to
+        stop is its own, too: who runs it hands on what this run is asked.
 
         Args:
             child_run_id: Identity of the child run.
@@ -201,6 +202,15 @@ class PipelineContext:
             topology: The child's topology; this run's unless given.
             execution_mode: The child's mode; this run's unless given.
         """
+        topology = topology or self.topology
+        execution_mode = execution_mode or self.execution_mode
+        snapshot = self._snapshot
+        if snapshot is not None:
+            identity = attrs.evolve(snapshot.run_id, pipeline_run_id=child_run_id)
+            snapshot = attrs.evolve(
+                snapshot, run_id=identity, topology=topology, execution_mode=execution_mode
+            )
+        above = () if self.pipeline_run_id is None else (self.pipeline_run_id,)
         return PipelineContext(
             pipeline_run_id=child_run_id,
             request_id=self.request_id,
@@ -208,19 +218,32 @@ class PipelineContext:
             user_id=self.user_id,
             org_id=self.org_id,
             interaction_id=self.interaction_id,
-            topology=topology or self.topology,
+            topology=topology,
             configuration=dict(self.configuration),
-            execution_mode=execution_mode or self.execution_mode,
+            execution_mode=execution_mode,
             service=self.service,
             event_sink=self.event_sink,
             db=self.db,
             parent_run_id=self.pipeline_run_id,
             parent_stage_id=parent_stage_id,
             correlation_id=correlation_id,
+            ancestry=(*self.ancestry, *above),
+            snapshot=snapshot,
             parent_data=MappingProxyType(dict(self.data)),
         )
 
     fork_for_subpipeline = fork
+
+    def lineage(self) -> dict[str, Any]:
+        """Return what a further context of this same run must be given to stay a part of it."""
+        return {
+            "parent_run_id": self.parent_run_id,
+            "parent_stage_id": self.parent_stage_id,
+            "correlation_id": self.correlation_id,
+            "ancestry": self.ancestry,
+            "parent_data": self._parent_data,
+            "cancel_token": self.cancel_token,
+        }
 
     def get_parent_data(self, key: str, default: Any = None) -> Any:
         """Return what the starting run's data held under *key* when this run was forked."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from stageflow.context.cancellation import CancellationToken
+    from stageflow.context.pipeline_context import PipelineContext
     from stageflow.contracts.clock import Clock
     from stageflow.events.delivery import PendingEmit
 
@@ -15,6 +16,11 @@ __all__ = ("RunServices",)
 
 class RunServices(Protocol):
     """The run behind a `StageContext`; a context made by hand has none."""
+
+    @property
+    def context(self) -> PipelineContext:
+        """The context of the whole run."""
+        ...
 
     @property
     def clock(self) -> Clock:

@@ -160,8 +160,12 @@ class StageContext(_Open):
         service: str = "pipeline",
         db: Any = None,
     ) -> PipelineContext:
-        """Return a `PipelineContext` with the same identity, for code that wants one."""
+        """Return a `PipelineContext` with the same identity, for code that wants one.
+
+        It stays a part of the run: it has the run's ancestry and its request to stop.
+        """
         snapshot = self.snapshot
+        lineage = {} if self._run is None else self._run.context.lineage()
         return PipelineContext(
             pipeline_run_id=snapshot.pipeline_run_id,
             request_id=snapshot.request_id,
@@ -177,6 +181,7 @@ class StageContext(_Open):
             data=data or {},
             db=db,
             snapshot=snapshot,
+            **lineage,
         )
 
 

@@ -27,6 +27,7 @@ from stageflow import (
     UnifiedStageExecutionError,
     UnifiedStageGraph,
     UnifiedStageSpec,
+    stage,
 )
 from stageflow._engine.guard_retry import fingerprint
 from stageflow._engine.plan import compile_plan
@@ -194,6 +195,56 @@ async def test_a_guard_that_says_no_retry_helps_is_believed() -> None:
         await graph.run(PipelineContext())
     assert len(guard.seen) == 1
     assert caught.value.original.reason == "not_retryable"  # type: ignore[attr-defined]
+
+
+async def test_a_stage_that_was_never_run_is_not_run_again() -> None:
+    async def skips(ctx: Any) -> StageOutput:
+        return StageOutput.skip("nothing to do")
+
+    judged: list[bool] = []
+
+    async def refuses(ctx: Any) -> StageOutput:
+        judged.append(ctx.inputs.has_output("draft"))
+        return StageOutput.fail("there is no draft")
+
+    graph = (
+        Pipeline()
+        .with_stage("skips", skips)
+        .with_stage("draft", Drafts(), dependencies=["skips"], conditional=True)
+        .with_stage("guard", refuses, GUARD, ["draft"])
+        .build(guard_retry_strategy=strategy(max_attempts=9))
+    )
+    with pytest.raises(UnifiedStageExecutionError) as caught:
+        await graph.run(PipelineContext())
+    assert judged == [True]
+    assert caught.value.original.reason == "not_run"  # type: ignore[attr-defined]
+
+
+async def test_a_guard_that_ends_the_process_is_not_asked_again() -> None:
+    calls: list[int] = []
+
+    async def exits(ctx: Any) -> None:
+        calls.append(1)
+        raise SystemExit(3)
+
+    graph = one_guard(Drafts(), exits).build(guard_retry_strategy=strategy(max_attempts=9))
+    with pytest.raises(SystemExit):
+        await graph.run(PipelineContext())
+    assert calls == [1]
+
+
+async def test_a_function_stage_reads_the_verdict_from_its_context() -> None:
+    told: list[str | None] = []
+
+    @stage
+    async def draft(ctx: Any) -> dict[str, str]:
+        verdict = ctx.inputs.get_output("guard")
+        told.append(verdict and verdict.error)
+        return {"text": f"draft {ctx.attempt}"}
+
+    pipeline = Pipeline().with_stages([draft]).with_stage("guard", Guard(2), GUARD, ["draft"])
+    await pipeline.build(guard_retry_strategy=strategy()).run(PipelineContext())
+    assert told == [None, "refused 1"]
 
 
 async def test_a_guard_that_raises_has_failed() -> None:

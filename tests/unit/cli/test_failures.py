@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,7 @@ from stageflow import Pipeline
 from stageflow.cli.errors import InputError, TargetImportError
 from stageflow.cli.failures import describe, tell
 from stageflow.cli.inputs import read_inputs
+from stageflow.cli.places import place_of
 from stageflow.cli.text import Terminal
 from stageflow.errors import RunError
 from stageflow.pipeline import PipelineValidationError, UnifiedStageExecutionError
@@ -86,6 +91,20 @@ def test_a_stage_that_raised_one_of_ours_keeps_its_code_and_hint():
         UnifiedStageExecutionError("fetch", raised(PortError("No.", hint="Open it.")), {})
     )
     assert (failure.code, failure.hint) == ("SF399", "Open it.")
+
+
+def test_the_users_line_comes_before_a_librarys(write: Callable[[str, str], Path]):
+    write("site-packages/library_x.py", "def read(): raise OSError('gone')")
+    write("own_x.py", "import library_x\ndef fetch(): library_x.read()\n")
+    sys.path[:0] = ["site-packages", "."]
+    own, library = import_module("own_x"), import_module("library_x")
+    with pytest.raises(OSError, match="gone") as caught:
+        own.fetch()
+    assert place_of(caught.value).startswith("own_x.py:2 in fetch: ")
+    with pytest.raises(OSError, match="gone") as caught:
+        exec("call()", {"call": library.read})  # noqa: S102 - a caller without a file
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next
+    assert "library_x.py:1 in read" in place_of(caught.value), "better than nothing"
 
 
 def test_causes_and_notes_say_why():

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+
 from stageflow import Pipeline, PipelineContext, RetryPolicy, StageOutput, UnifiedStageGraph
 from stageflow._engine.run import RunReport
 from stageflow.interceptors import (

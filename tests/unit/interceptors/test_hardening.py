@@ -11,6 +11,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stageflow import ContextSnapshot, Pipeline, PipelineContext, StageStatus
 from stageflow._engine.run import RunReport
 from stageflow.interceptors import (

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import anyio
 import pytest
+
 from stageflow import Pipeline, PipelineContext, RetryPolicy, StageOutput
 from stageflow.interceptors import (
     ChildTrackerMetricsInterceptor,

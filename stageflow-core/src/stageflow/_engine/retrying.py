@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -177,17 +177,17 @@ def is_transient(error: BaseException) -> bool:
     return meaning_of(error, STANDARD_RULES).retryable
 
 
-def retryable_by(normalizer: ErrorNormalizer) -> Callable[[BaseException], bool]:
-    """Return what says of an exception whether *normalizer* thinks another attempt could help."""
+def retryable_by(normalizers: Sequence[ErrorNormalizer]) -> Callable[[BaseException], bool]:
+    """Return what says of an exception whether any of *normalizers* would try again."""
 
-    def is_retryable(error: BaseException) -> bool:
+    def would_retry(normalizer: ErrorNormalizer, error: BaseException) -> bool:
         try:
             return bool(normalizer.normalize(error).retryable)
         except Exception:  # noqa: BLE001 - the stage's own error matters more than this one
             _log.exception("error_normalizer.failed", normalizer=repr(normalizer))
             return False
 
-    return is_retryable
+    return lambda error: any(would_retry(normalizer, error) for normalizer in normalizers)
 
 
 def meaning_of(error: BaseException, rules: Mapping[str, Rule]) -> Meaning:

@@ -13,6 +13,7 @@ from stageflow._engine.call import Layer
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
 from stageflow._engine.guard_retry import GuardRetryStrategy
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, Plan, StagePolicy, compile_plan
+from stageflow._engine.retrying import retryable_by
 from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow._engine.validation import fault
 from stageflow.context import PipelineContext, StageContext
@@ -23,6 +24,7 @@ from stageflow.stages import StageKind, StageOutput
 
 if TYPE_CHECKING:
     from stageflow.contracts.clock import Clock
+    from stageflow.contracts.error_normalizer import ErrorNormalizer
 
 __all__ = ("UnifiedStageGraph", "UnifiedStageSpec", "raise_for_report")
 
@@ -79,6 +81,8 @@ class UnifiedStageGraph:
         emit_pipeline_wide_event: Whether each run is.
         wide_event_emitter: What makes the wide events; a plain one unless given.
         clock: Source of time.
+        error_normalizer: Says which exceptions are worth another attempt; it knows those of
+            Python and its library unless given.
         options: What every run is given besides its context.
         known_faults: Faults found before; reported with all others.
 
@@ -100,6 +104,7 @@ class UnifiedStageGraph:
         emit_pipeline_wide_event: bool = False,
         wide_event_emitter: WideEvents | None = None,
         clock: Clock | None = None,
+        error_normalizer: ErrorNormalizer | None = None,
         options: RunOptions | None = None,
         known_faults: Sequence[ContractErrorInfo] = (),
     ) -> None:
@@ -122,6 +127,8 @@ class UnifiedStageGraph:
         options = options or RunOptions(cleanup_timeout=cleanup_timeout)
         if clock is not None:
             options = attrs.evolve(options, clock=clock)
+        if error_normalizer is not None:
+            options = attrs.evolve(options, is_retryable=retryable_by((error_normalizer,)))
         if emit_stage_wide_events or emit_pipeline_wide_event:
             emitter = wide_event_emitter or WideEventEmitter()
             options = attrs.evolve(

@@ -63,8 +63,9 @@ FLOW = """
 
     @stage
     async def quick():
+        await anyio.sleep(0.3)  # until the view is there
         print("a word from a stage")
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.1)
 
     @stage
     async def bad(quick):

@@ -48,6 +48,12 @@ def test_one_line_makes_control_characters_visible(text: object, shown: str):
     assert one_line(text) == shown
 
 
+def test_one_line_is_bounded():
+    shown = one_line("x" * 1_000_000)
+    assert len(shown) < 4100
+    assert shown.endswith("… (996,000 characters more)")
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["C"])), st.integers(1, 30))
 def test_cut_and_padded_keep_to_columns(text: str, size: int):
     shortened = cut(text, size)

@@ -15,6 +15,7 @@ from stageflow.errors import DOCS_ROOT, ContractErrorInfo, StageflowError
 __all__ = ("Failure", "describe", "tell")
 
 _MOST_FAULTS = 25
+_MOST_LINES = 40
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +137,9 @@ def tell(terminal: Terminal, errors: Sequence[BaseException], *, debug: bool = F
 def _lines(terminal: Terminal, failure: Failure) -> list[str]:
     head = terminal.paint(f"error {failure.code}", "bold red")
     first, *rest = failure.what.split("\n")
-    lines = [f"{head}  {one_line(first)}", *(f"  {one_line(line)}" for line in rest)]
+    lines = [f"{head}  {one_line(first)}", *(f"  {one_line(line)}" for line in rest[:_MOST_LINES])]
+    if len(rest) > _MOST_LINES:
+        lines.append(f"  … and {plural(len(rest) - _MOST_LINES, 'more line')}")
 
     def labelled(label: str, text: str, style: str = "") -> None:
         if text:

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 
 import anyio.lowlevel
 
@@ -24,12 +24,12 @@ class Interrupts:
         signal: What was received first; None if nothing was.
 
     Args:
-        is_live: Whether a view must be put back before the process ends at once.
+        live_on: The stream of a live view, which hides the cursor meanwhile.
     """
 
-    def __init__(self, *, is_live: bool = False) -> None:
+    def __init__(self, *, live_on: TextIO | None = None) -> None:
         self.signal: int | None = None
-        self._is_live = is_live
+        self._live_on = live_on
         self._cancel: Callable[[str], object] | None = None
         self._announce: Callable[[str], object] = _write
         self._soon: Callable[..., object] | None = None
@@ -64,18 +64,20 @@ class Interrupts:
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            _write(
-                "Stopped at once; clean-ups may not have run.",
-                _SHOW_CURSOR if self._is_live else "",
-            )
+            if self._live_on is not None:
+                os.write(self._live_on.fileno(), _SHOW_CURSOR.encode())
+            _write("Stopped at once; clean-ups may not have run.")
             os._exit(128 + number)
         self.signal = number
         if self._cancel is None or self._soon is None:
             raise KeyboardInterrupt
+        try:
+            self._soon(self._cancel, f"interrupted by {_NAMES[signal.Signals(number)]}")
+        except RuntimeError:  # the run is over, and its loop closed
+            raise KeyboardInterrupt from None
         self._announce("Cancelling the run and cleaning up; Ctrl-C again stops at once.")
-        self._soon(self._cancel, f"interrupted by {_NAMES[signal.Signals(number)]}")
 
 
-def _write(text: str, before: str = "") -> None:
+def _write(text: str) -> None:
     # Not through the stream: the signal may have come in the middle of a write to it.
-    os.write(2, f"{before}\n{text}\n".encode())
+    os.write(2, f"\n{text}\n".encode())

@@ -70,7 +70,7 @@ def run_command(request: RunRequest) -> int:
         SystemExit: If the run could not begin; why has been told.
     """
     with reporting(json=request.json, debug=request.debug, blank=NO_RESULT) as stream:
-        with Interrupts(is_live=_is_live(request, stream)) as interrupts:
+        with Interrupts(live_on=_live_stream(request, stream)) as interrupts:
             plugins = Plugins.load()
             log_to_stderr("debug" if request.debug else plugins.settings.log_level)
             target, given = prepare(request.target, request.inputs, request.input_file)
@@ -81,9 +81,10 @@ def run_command(request: RunRequest) -> int:
     return status
 
 
-def _is_live(request: RunRequest, stream: TextIO) -> bool:
+def _live_stream(request: RunRequest, stream: TextIO) -> TextIO | None:
+    """Return the terminal for a live view, if one is wanted and somebody would see it."""
     shown_on = sys.stderr if request.json else stream
-    return not request.events and Terminal(shown_on).is_terminal
+    return shown_on if Terminal(shown_on).is_terminal and not request.events else None
 
 
 class _Session:
@@ -159,28 +160,27 @@ class _Session:
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:
-        request = self._request
-        if _is_live(request, self._stream):
+        live_on = _live_stream(self._request, self._stream)
+        if live_on is not None:
             from stageflow.cli.live_view import LiveView
 
-            stream = sys.stderr if request.json else self._stream
             both = sys.stdout.isatty() and sys.stderr.isatty()
-            with LiveView(self._story, stream, redirect=both) as view:
+            with LiveView(self._story, live_on, redirect=both) as view:
                 yield view
         else:
-            yield None if request.json else PlainView(self._out)
+            yield None if self._request.json else PlainView(self._out)
 
     @contextmanager
     def _preparing(self, target: Target) -> Iterator[None]:
         """Show that something goes on while a function makes the pipeline, which may take long."""
-        if not (target.is_function and _is_live(self._request, self._stream)):
+        live_on = _live_stream(self._request, self._stream)
+        if live_on is None or not target.is_function:
             yield
             return
         from rich.console import Console
         from rich.markup import escape
 
-        console = Console(file=sys.stderr if self._request.json else self._stream)
-        with console.status(f"[dim]{escape(target.text)} prepares the run[/]"):
+        with Console(file=live_on).status(f"[dim]{escape(target.text)} prepares the run[/]"):
             yield
 
     def _keep(self, type: str, data: Mapping[str, Any]) -> None:

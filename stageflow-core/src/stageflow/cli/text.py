@@ -62,6 +62,7 @@ _CODES: Final = {
     "bright_blue": "94",
 }
 _PIPE_WIDTH: Final = 100
+_LONGEST: Final = 4000
 _ASCII: Final = str.maketrans(
     {
         **dict(zip("·▸↻✓↷■✗●○←↳", ".>~+/#x*o<>", strict=True)),
@@ -131,8 +132,10 @@ class Terminal:
 
 
 def one_line(text: object) -> str:
-    """Return *text* on one line, with whatever could move a cursor made visible."""
+    """Return *text* on one line of bounded length, with what could move a cursor made visible."""
     plain = str(text)
+    if len(plain) > _LONGEST:
+        plain = f"{plain[:_LONGEST]}… ({len(plain) - _LONGEST:,} characters more)"
     if plain.isprintable():
         return plain
     return "".join(

@@ -125,6 +125,9 @@ if TYPE_CHECKING:
         CancellationToken as CancellationToken,
     )
     from stageflow.pipeline import (
+        ChildRunTracker as ChildRunTracker,
+    )
+    from stageflow.pipeline import (
         CleanupRegistry as CleanupRegistry,
     )
     from stageflow.pipeline import (
@@ -149,6 +152,9 @@ if TYPE_CHECKING:
         GuardRetryStrategy as GuardRetryStrategy,
     )
     from stageflow.pipeline import (
+        MaxDepthExceededError as MaxDepthExceededError,
+    )
+    from stageflow.pipeline import (
         OutputSchemaError as OutputSchemaError,
     )
     from stageflow.pipeline import (
@@ -156,6 +162,9 @@ if TYPE_CHECKING:
     )
     from stageflow.pipeline import (
         PipelineBuilder as PipelineBuilder,
+    )
+    from stageflow.pipeline import (
+        PipelineRegistry as PipelineRegistry,
     )
     from stageflow.pipeline import (
         PipelineSpec as PipelineSpec,
@@ -176,6 +185,18 @@ if TYPE_CHECKING:
         StageTimeoutError as StageTimeoutError,
     )
     from stageflow.pipeline import (
+        StructuredTaskGroup as StructuredTaskGroup,
+    )
+    from stageflow.pipeline import (
+        SubpipelineResult as SubpipelineResult,
+    )
+    from stageflow.pipeline import (
+        SubpipelineSpawner as SubpipelineSpawner,
+    )
+    from stageflow.pipeline import (
+        SubpipelineStage as SubpipelineStage,
+    )
+    from stageflow.pipeline import (
         UnifiedPipelineCancelled as UnifiedPipelineCancelled,
     )
     from stageflow.pipeline import (
@@ -188,10 +209,34 @@ if TYPE_CHECKING:
         UnifiedStageSpec as UnifiedStageSpec,
     )
     from stageflow.pipeline import (
+        cleanup_on_cancel as cleanup_on_cancel,
+    )
+    from stageflow.pipeline import (
+        clear_child_tracker as clear_child_tracker,
+    )
+    from stageflow.pipeline import (
+        clear_subpipeline_spawner as clear_subpipeline_spawner,
+    )
+    from stageflow.pipeline import (
+        get_child_tracker as get_child_tracker,
+    )
+    from stageflow.pipeline import (
         get_contract_suggestion as get_contract_suggestion,
     )
     from stageflow.pipeline import (
+        get_subpipeline_spawner as get_subpipeline_spawner,
+    )
+    from stageflow.pipeline import (
         register_suggestion as register_suggestion,
+    )
+    from stageflow.pipeline import (
+        run_with_cleanup as run_with_cleanup,
+    )
+    from stageflow.pipeline import (
+        set_child_tracker as set_child_tracker,
+    )
+    from stageflow.pipeline import (
+        set_subpipeline_spawner as set_subpipeline_spawner,
     )
     from stageflow.pipeline import (
         stage as stage,
@@ -306,6 +351,7 @@ _HOMES = {
     ),
     "stageflow.pipeline": (
         "CancellationToken",
+        "ChildRunTracker",
         "CleanupRegistry",
         "ContractSuggestion",
         "CycleDetectedError",
@@ -314,21 +360,35 @@ _HOMES = {
         "GuardRetryExhaustedError",
         "GuardRetryPolicy",
         "GuardRetryStrategy",
+        "MaxDepthExceededError",
         "OutputSchemaError",
         "Pipeline",
         "PipelineBuilder",
+        "PipelineRegistry",
         "PipelineSpec",
         "PipelineValidationError",
         "RunInputError",
         "StageGraph",
         "StageSpec",
         "StageTimeoutError",
+        "StructuredTaskGroup",
+        "SubpipelineResult",
+        "SubpipelineSpawner",
+        "SubpipelineStage",
         "UnifiedPipelineCancelled",
         "UnifiedStageExecutionError",
         "UnifiedStageGraph",
         "UnifiedStageSpec",
+        "cleanup_on_cancel",
+        "clear_child_tracker",
+        "clear_subpipeline_spawner",
+        "get_child_tracker",
         "get_contract_suggestion",
+        "get_subpipeline_spawner",
         "register_suggestion",
+        "run_with_cleanup",
+        "set_child_tracker",
+        "set_subpipeline_spawner",
         "stage",
         "with_conditional_branch",
         "with_fan_out_fan_in",
@@ -364,6 +424,7 @@ __all__ = (
     "BackoffStrategy",
     "BaseInterceptor",
     "CancellationToken",
+    "ChildRunTracker",
     "ChildTrackerMetricsInterceptor",
     "CircuitBreakerInterceptor",
     "CleanupRegistry",
@@ -391,6 +452,7 @@ __all__ = (
     "JitterStrategy",
     "LLMPorts",
     "LoggingInterceptor",
+    "MaxDepthExceededError",
     "MemoryEnrichment",
     "Message",
     "MetricsInterceptor",
@@ -399,6 +461,7 @@ __all__ = (
     "Pipeline",
     "PipelineBuilder",
     "PipelineContext",
+    "PipelineRegistry",
     "PipelineSpec",
     "PipelineTimer",
     "PipelineValidationError",
@@ -424,6 +487,10 @@ __all__ = (
     "StageStatus",
     "StageTimeoutError",
     "StageflowError",
+    "StructuredTaskGroup",
+    "SubpipelineResult",
+    "SubpipelineSpawner",
+    "SubpipelineStage",
     "TimeoutInterceptor",
     "TracingInterceptor",
     "UndeclaredDependencyError",
@@ -431,12 +498,20 @@ __all__ = (
     "UnifiedStageExecutionError",
     "UnifiedStageGraph",
     "UnifiedStageSpec",
+    "cleanup_on_cancel",
+    "clear_child_tracker",
+    "clear_subpipeline_spawner",
     "create_stage_context",
     "create_stage_inputs",
+    "get_child_tracker",
     "get_contract_suggestion",
     "get_default_interceptors",
+    "get_subpipeline_spawner",
     "register_suggestion",
+    "run_with_cleanup",
     "run_with_interceptors",
+    "set_child_tracker",
+    "set_subpipeline_spawner",
     "stage",
     "with_conditional_branch",
     "with_fan_out_fan_in",

@@ -91,6 +91,28 @@ _GUARD: Final = (
 )
 
 
+# --- child runs: what contexts add to every event of theirs, and the facts ---------------------
+
+_PARENT: Final = EventField("parent_run_id", "id", "the run that started it")
+_CHILD: Final = EventField("child_run_id", "id", "the child run")
+_CHILD_NAME: Final = EventField("pipeline_name", "text", "the child's pipeline")
+
+
+def _of_context(run: str) -> tuple[EventField, ...]:
+    return (
+        EventField("pipeline_run_id", "id", run),
+        EventField("request_id", "id", "the request that caused the run", nullable=True),
+        EventField("execution_mode", "text", "the mode the run was started in", nullable=True),
+        EventField("topology", "text", "the topology", required=False),
+        _TIMESTAMP,
+    )
+
+
+def _child_event(name: str, about: str, *facts: EventField) -> EventSchema:
+    shared = (*_of_context("the run that started it"), _PARENT, _CHILD, _CHILD_NAME)
+    return EventSchema(f"pipeline.{name}", about, (*shared, *facts))
+
+
 # --- wide events ----------------------------------------------------------------------------
 
 _CORRELATION: Final = EventField("correlation_ids", "object", "the ids above, together")
@@ -201,6 +223,36 @@ EVENTS: Final = EventCatalogue(
             "guard_retry.recovered",
             "A guard that had failed is content.",
             _GUARD,
+        ),
+        _child_event(
+            "spawned_child",
+            "A stage starts a child run.",
+            EventField("parent_stage_id", "text", "the stage that starts it"),
+            EventField("correlation_id", "id", "the caller's id for this start", nullable=True),
+        ),
+        _child_event(
+            "child_completed",
+            "A child run has done its work.",
+            EventField("duration_ms", "number", "how long it took, in milliseconds"),
+        ),
+        _child_event(
+            "child_failed",
+            "A child run has failed.",
+            EventField("error_message", "text", "what went wrong"),
+        ),
+        EventSchema(
+            "pipeline.canceled",
+            "A child run was cancelled; its own `pipeline.cancelled`, if it has one, came before.",
+            (
+                *_of_context("the child run"),
+                _PARENT,
+                _REASON,
+                EventField(
+                    "cascade_depth",
+                    "integer",
+                    "how many runs are above it, if the cancellation came from there; else 0",
+                ),
+            ),
         ),
         EventSchema(
             "stage.wide",

@@ -13,6 +13,7 @@ from stageflow._engine.validation import PipelineValidationError, fault, raise_f
 from stageflow.errors import ContractErrorInfo
 from stageflow.pipeline.functions import FunctionStage
 from stageflow.pipeline.graph import UnifiedStageGraph, make_node
+from stageflow.pipeline.nested import Inputs, Outputs, SubpipelineStage
 
 if TYPE_CHECKING:
     from stageflow._engine.guard_retry import GuardRetryStrategy
@@ -151,6 +152,23 @@ class Declaration(ABC, Generic[Item]):
             wide_event_emitter=wide_event_emitter,
             **options,
         )
+
+    def as_stage(
+        self, *, inputs: Inputs | None = None, outputs: Outputs | None = None, **options: Any
+    ) -> SubpipelineStage:
+        """Build the declaration and return it as a runner: a stage of another pipeline.
+
+        Args:
+            inputs: The child's run inputs, as `{input: key}` or as a function of the stage's
+                context; the run's inputs and what the dependencies gave unless said.
+            outputs: The stage's data, as `{key: stage}` or as a function of the child's outputs;
+                the data of the last stages unless said.
+            **options: What `build` takes.
+
+        Raises:
+            PipelineValidationError: If anything is wrong with the declaration or the outputs.
+        """
+        return SubpipelineStage(self.build(**options), inputs=inputs, outputs=outputs)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}: {len(self._all())} stages>"

@@ -17,7 +17,7 @@ from stageflow.errors import ContractErrorInfo, RunError, did_you_mean
 from stageflow.stages import StageKind, StageOutput, StageStatus
 from stageflow.stages.retry import RetryPolicy
 
-__all__ = ("FunctionStage", "RunInput", "RunInputError", "bind_functions", "stage")
+__all__ = ("FunctionStage", "RunInput", "RunInputError", "bind_functions", "stage", "value_of")
 
 _CONTEXT = "ctx"
 _VALUE = "value"
@@ -270,8 +270,7 @@ class _BoundFunction:
         if name in self._whole:
             return output
         if output.status is StageStatus.OK:
-            returned = output.metadata.get("returned") == _VALUE
-            return output.data[_VALUE] if returned else output.data
+            return value_of(output)
         if default is not inspect.Parameter.empty:
             return default
         reason = output.error or output.data.get("reason") or ""
@@ -284,6 +283,12 @@ class _BoundFunction:
             accessing_stage=ctx.stage_name,
             hint=f"Give the parameter {name!r} a default, or make the stage conditional.",
         )
+
+
+def value_of(output: StageOutput) -> Any:
+    """Return what a stage gave: its data, or the value that its function returned by itself."""
+    returned = output.metadata.get("returned") == _VALUE
+    return output.data[_VALUE] if returned else output.data
 
 
 def _wrapped(value: Any) -> StageOutput:

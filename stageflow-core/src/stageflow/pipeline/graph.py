@@ -170,6 +170,11 @@ class UnifiedStageGraph:
         return dict(self._inputs)
 
     @property
+    def takes_only_named_inputs(self) -> bool:
+        """Whether a run input that is not among `inputs` is an error."""
+        return self._all_functions
+
+    @property
     def options(self) -> RunOptions:
         """What every run is given besides its context."""
         return self._options

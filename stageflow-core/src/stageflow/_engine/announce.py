@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stageflow.contracts.logs import get_logger
@@ -33,17 +34,36 @@ class WideEvents(Protocol):
 _log = get_logger(__name__)
 
 _STAGE_EVENTS = {
-    StageStatus.OK: "stage.completed",
-    StageStatus.SKIP: "stage.skipped",
-    StageStatus.CANCEL: "stage.cancelled",
-    StageStatus.FAIL: "stage.failed",
+    "ok": "stage.completed",
+    "skip": "stage.skipped",
+    "cancel": "stage.cancelled",
+    "fail": "stage.failed",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MILLION = 1_000_000
 
 
 class Announcer:
-    """Builds the payload of each lifecycle event and tells every listener."""
+    """Builds the payload of each lifecycle event and tells every listener.
 
-    __slots__ = ("_base", "_context", "_listeners", "_run", "_wide_pipeline", "_wide_stage")
+    Two events per stage are the most that most runs do besides their stages' own work, so what
+    is the same in all of them is prepared once: identity, keys, and the text of the second.
+    """
+
+    __slots__ = (
+        "_base",
+        "_context",
+        "_ended",
+        "_epoch",
+        "_listeners",
+        "_prefix",
+        "_run",
+        "_second",
+        "_started",
+        "_wide_pipeline",
+        "_wide_stage",
+    )
 
     def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
         self._run = run
@@ -51,17 +71,38 @@ class Announcer:
         self._context = context
         self._wide_stage = run.options.wide_stage
         self._wide_pipeline = run.options.wide_pipeline
-        self._base = _identity(run, context)
+        self._base = base = {**_identity(run, context), "timestamp": ""}
+        # All keys are there from the start: filling them in never makes a dictionary grow.
+        self._started = {**base, "stage": "", "kind": "", "attempt": 1}
+        ended = dict.fromkeys(("status", "started_at", "ended_at", "duration_ms"))
+        self._ended: dict[str, Any] = {**self._started, **ended, "data_keys": None}
+        self._epoch = (run.started_at - _EPOCH) // _MICROSECOND
+        self._second = -1
+        self._prefix = ""
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
         """Tell every listener what happened, with the run's identity and the time of day."""
-        base = {**self._base, "timestamp": self._run.clock.now().isoformat()}
+        told = {**self._base, **facts}
+        told["timestamp"] = self._text_of(self._run.clock.monotonic())
+        self._send(type, told)
+
+    def _send(self, type: str, facts: dict[str, Any]) -> None:
+        alone = len(self._listeners) == 1
         for listener in self._listeners:
             try:
-                listener(type, {**base, **facts})
+                listener(type, facts if alone else facts.copy())
             except Exception:  # noqa: BLE001 - a listener is told, it does not decide
                 # Watching a run must not change how it goes.
                 _log.exception("listener.failed", event_type=type, listener=repr(listener))
+
+    def _text_of(self, instant: float) -> str:
+        """Return the time of day at an instant of the run's clock, as `isoformat` writes it."""
+        passed = self._epoch + round((instant - self._run.began) * 1e6)
+        second, micro = divmod(passed, _MILLION)
+        if second != self._second:
+            self._second = second
+            self._prefix = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
+        return f"{self._prefix}.{micro:06}+00:00" if micro else f"{self._prefix}+00:00"
 
     def run_started(self) -> None:
         """Tell that the run begins, if anybody is to know."""
@@ -74,7 +115,7 @@ class Announcer:
         run = self._run
         if not run.options.announce_run:
             return
-        counts = dict.fromkeys((status.value for status in _STAGE_EVENTS), 0)
+        counts = dict.fromkeys(_STAGE_EVENTS, 0)
         for output in run.outputs:
             if output is not None:
                 counts[output.status.value] += 1
@@ -82,8 +123,8 @@ class Announcer:
             f"pipeline.{status}",
             {
                 "status": status,
-                "started_at": run.time_of(run.began).isoformat(),
-                "ended_at": run.time_of(run.ended).isoformat(),
+                "started_at": self._text_of(run.began),
+                "ended_at": self._text_of(run.ended),
                 "duration_ms": (run.ended - run.began) * 1000.0,
                 "stage_counts": counts,
                 **facts,
@@ -105,53 +146,62 @@ class Announcer:
 
     def stage_started(self, index: int) -> None:
         """Tell that a stage begins its first attempt; nothing if a guard has it run again."""
-        if index in self._run.attempts:
+        run = self._run
+        if index in run.attempts:
             return
-        plan = self._run.plan
-        self.tell(
-            "stage.started",
-            {"stage": plan.names[index], "kind": plan.calls[index].kind.value, "attempt": 1},
-        )
+        facts = self._started.copy()
+        facts["timestamp"] = self._text_of(_either(run.starts[index], run.ends[index]))
+        facts["stage"] = run.plan.names[index]
+        facts["kind"] = run.plan.calls[index].kind._value_
+        self._send("stage.started", facts)
 
     def stage_ended(self, index: int, output: StageOutput) -> None:
         """Tell how a stage ended, or, if a guard may yet have it run again, tell that later."""
-        retries = self._run.guard_retries
-        if retries is None:
-            self._tell_end(index, output)
-            return
-        for final in retries.now_final(index):
-            ended = self._run.outputs[final]
-            assert ended is not None
-            self._tell_end(final, ended)
-
-    def _tell_end(self, index: int, output: StageOutput) -> None:
         run = self._run
-        facts: dict[str, Any] = {
-            "stage": run.plan.names[index],
-            "kind": run.plan.calls[index].kind.value,
-            "attempt": run.attempts.get(index, 1),
-            "status": output.status.value,
-            "started_at": run.time_of(_either(run.starts[index], run.ends[index])).isoformat(),
-            "ended_at": run.time_of(run.ends[index]).isoformat(),
-            "duration_ms": output.duration_ms,
-        }
-        if output.status is StageStatus.OK:
+        if run.guard_retries is None:
+            self._tell_end(index, output, run.ends[index])
+            return
+        now = run.clock.monotonic()
+        for final in run.guard_retries.now_final(index):
+            ended = run.outputs[final]
+            assert ended is not None
+            self._tell_end(final, ended, now)
+
+    def _tell_end(self, index: int, output: StageOutput, now: float) -> None:
+        run = self._run
+        status = output.status._value_
+        end = run.ends[index]
+        facts = self._ended.copy()
+        facts["timestamp"] = timestamp = self._text_of(now)
+        facts["stage"] = run.plan.names[index]
+        facts["kind"] = run.plan.calls[index].kind._value_
+        facts["attempt"] = run.attempts.get(index, 1)
+        facts["status"] = status
+        facts["started_at"] = self._text_of(_either(run.starts[index], end))
+        facts["ended_at"] = timestamp if end == now else self._text_of(end)
+        facts["duration_ms"] = output.duration_ms
+        if status == "ok":
             facts["data_keys"] = sorted(map(str, output.data))
-        elif output.status is StageStatus.FAIL:
-            error = run.errors.get(index)
-            facts["error"] = output.error
-            facts["error_type"] = None if error is None else type(error).__name__
-            facts["error_code"] = getattr(error, "code", None)
-        elif output.status is StageStatus.SKIP:
-            facts["reason"] = output.data.get("reason", "")
         else:
-            facts["reason"] = output.data.get("cancel_reason", "")
-        self.tell(_STAGE_EVENTS[output.status], facts)
+            del facts["data_keys"]
+            facts.update(self._reason(index, output))
+        self._send(_STAGE_EVENTS[status], facts)
         if self._wide_stage is not None:
             name = run.plan.names[index]
             self._summarise(
                 self._wide_stage.emit_stage_wide, name, run.result(index), self._context
             )
+
+    def _reason(self, index: int, output: StageOutput) -> dict[str, Any]:
+        if output.status is StageStatus.FAIL:
+            error = self._run.errors.get(index)
+            return {
+                "error": output.error,
+                "error_type": None if error is None else type(error).__name__,
+                "error_code": getattr(error, "code", None),
+            }
+        key = "reason" if output.status is StageStatus.SKIP else "cancel_reason"
+        return {"reason": output.data.get(key, "")}
 
     def retry(
         self,

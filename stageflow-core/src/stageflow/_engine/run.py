@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -228,7 +229,8 @@ class Run:
         self._announcer: Announcer | None = None
         listeners = options.listeners
         if self._sink is not None:
-            listeners = (self._tell_sink, *listeners)
+            tell_sink = partial(deliver, self._sink, collector=self.collect_delivery)
+            listeners = (tell_sink, *listeners)
         if listeners or options.wide_stage is not None or options.wide_pipeline is not None:
             self._announcer = Announcer(self, listeners, context)
 
@@ -372,9 +374,15 @@ class Run:
         """Let nobody read what stage *index* gave before."""
         self._source.forget(self.plan.names[index])
 
+    @property
+    def started_at(self) -> datetime:
+        """The time of day, in UTC, when the run began."""
+        return self._timer.started_at
+
     def time_of(self, instant: float) -> datetime:
         """Return the time of day, in UTC, at an instant of the run's monotonic clock."""
-        return self._timer.started_at + timedelta(seconds=instant - self.began)
+        # Rounded as the events' times are, which are written out without a `datetime`.
+        return self.started_at + timedelta(microseconds=round((instant - self.began) * 1e6))
 
     def result(self, index: int) -> StageResult:
         """Return how stage *index* ended."""
@@ -542,6 +550,9 @@ class Run:
         limit = plan.max_concurrency or sys.maxsize
         monotonic = self.clock.monotonic
         announcer = self._announcer
+        if announcer is not None:
+            # Set here once, it need not be set for each event that is delivered.
+            event_collector.set(self.collect_delivery)
         snapshot, source, timer, sink = self._snapshot, self._source, self._timer, self._sink
         ports = self.context.inputs or None
         base = self._base_context
@@ -803,10 +814,6 @@ class Run:
         _log.warning("stage.thread_abandoned", stage=stage)
         if self._announcer is not None:
             self._announcer.thread_abandoned(stage)
-
-    def _tell_sink(self, type: str, facts: dict[str, Any]) -> None:
-        assert self._sink is not None
-        deliver(self._sink, type, facts, collector=self.collect_delivery)
 
     def _start_delivering(self) -> None:
         # Before and after the workers' time, the run itself finishes what is in the queue.

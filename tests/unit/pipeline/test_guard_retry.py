@@ -754,3 +754,10 @@ def test_whatever_the_guards_do_outputs_agree_and_each_stage_ends_once(
 def _regions(plan: Any) -> list[list[str]]:
     found = plan.guard_regions.regions.values() if plan.guard_regions else ()
     return [[plan.names[stage] for stage in region.stages] for region in found]
+
+
+def test_a_plan_shows_who_depends_on_whom_not_who_is_held() -> None:
+    pipeline = one_guard(Drafts(), Guard(1)).with_stage("aside", Counted, dependencies=["draft"])
+    plan = pipeline.build(guard_retry_strategy=strategy()).plan
+    assert plan.successors == pipeline.build().plan.successors
+    assert [plan.names[stage] for stage in plan.releases[plan.index["guard"]]] == ["aside"]

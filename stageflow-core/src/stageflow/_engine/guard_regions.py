@@ -105,10 +105,10 @@ def with_guard_regions(plan: Plan, strategy: GuardRetryStrategy) -> Plan:
     policies = {plan.index[guard]: policy for guard, policy in strategy.policies.items()}
     targets = {guard: plan.index[policy.retry_stage] for guard, policy in policies.items()}
     needs = [list(needed) for needed in plan.dependencies]
-    successors = [list(followers) for followers in plan.successors]
-    between = _hold_followers(targets, needs, successors)
+    releases = [list(followers) for followers in plan.successors]
+    between = _hold_followers(targets, needs, releases)
     regions = {
-        guard: _region(guard, retry, policies[guard], between, needs, successors)
+        guard: _region(guard, retry, policies[guard], between, needs, releases)
         for guard, retry in targets.items()
     }
     calls, readable = list(plan.calls), list(plan.readable)
@@ -120,7 +120,7 @@ def with_guard_regions(plan: Plan, strategy: GuardRetryStrategy) -> Plan:
         plan,
         calls=tuple(calls),
         readable=tuple(readable),
-        successors=tuple(successors),
+        releases=tuple(releases),
         waits=tuple(map(len, needs)),
         guard_regions=GuardRegions(regions, _groups(between)),
         is_judged=True,
@@ -133,10 +133,10 @@ def _region(
     policy: GuardRetryPolicy,
     between: Mapping[int, set[int]],
     needs: Edges,
-    successors: Edges,
+    releases: Edges,
 ) -> Region:
     stages = between[guard]
-    outside = {follower for stage in stages for follower in successors[stage]} - stages
+    outside = {follower for stage in stages for follower in releases[stage]} - stages
     return Region(
         guard,
         retry,
@@ -152,7 +152,7 @@ def _region(
 
 
 def _hold_followers(
-    targets: Mapping[int, int], needs: list[list[int]], successors: list[list[int]]
+    targets: Mapping[int, int], needs: list[list[int]], releases: list[list[int]]
 ) -> dict[int, set[int]]:
     """Have whoever depends on a stage that may be run again wait for the guard; return these.
 
@@ -164,12 +164,12 @@ def _hold_followers(
         held = False
         between: dict[int, set[int]] = {}
         for guard, retry in targets.items():
-            region = _reached([guard], needs) & _reached([retry], successors)
+            region = _reached([guard], needs) & _reached([retry], releases)
             between[guard] = region
-            for follower in sorted({f for stage in region for f in successors[stage]} - region):
+            for follower in sorted({f for stage in region for f in releases[stage]} - region):
                 if guard not in needs[follower]:
                     needs[follower].append(guard)
-                    successors[guard].append(follower)
+                    releases[guard].append(follower)
                     held = True
         # An edge can lengthen a region that was found before it.
         if not held:

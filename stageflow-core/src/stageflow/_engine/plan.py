@@ -101,7 +101,8 @@ class Plan:
         calls: How each stage is executed.
         index: Number by stage name.
         dependencies: Numbers of the stages each one waits for.
-        successors: Numbers of the stages that wait for each one.
+        successors: Numbers of the stages that depend on each one.
+        releases: The same, and those that wait for a guard without depending on it.
         waits: How many stages each one waits for.
         roots: Numbers of the stages that wait for nobody.
         on_failure: What a failure does to the run unless the stage says otherwise.
@@ -121,6 +122,7 @@ class Plan:
     index: Mapping[str, int] = attrs.field(repr=False)
     dependencies: tuple[tuple[int, ...], ...] = attrs.field(repr=False)
     successors: tuple[Sequence[int], ...] = attrs.field(repr=False)
+    releases: tuple[Sequence[int], ...] = attrs.field(repr=False)
     waits: tuple[int, ...] = attrs.field(repr=False)
     roots: tuple[int, ...] = attrs.field(repr=False)
     on_failure: OnFailure = "stop"
@@ -194,6 +196,7 @@ def compile_plan(
         calls,
         index,
         dependencies,
+        successors,
         successors,
         tuple(map(len, dependencies)),
         tuple([number for number, deps in enumerate(dependencies) if not deps]),

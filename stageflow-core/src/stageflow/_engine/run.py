@@ -36,6 +36,7 @@ from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, de
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
 from stageflow._engine.guard_retry import GuardRetries
+from stageflow._engine.pausing import PauseGate
 from stageflow._engine.plan import Plan
 from stageflow._engine.ready import ReadyQueue
 from stageflow._engine.retrying import is_transient
@@ -84,6 +85,11 @@ class RunOptions:
         is_retryable: Says of an exception whether another attempt could help.
         announce_run: Whether listeners are told that the run begins and ends; of its stages
             they are told in any case.
+        timeout: Seconds that the run may take, pauses included, before it is cancelled; None
+            for no limit.
+        thread_grace: Seconds for which a stage that is cancelled waits for its thread to end by
+            itself before the thread is given up.
+        pause_gate: While it is closed, no further stage starts; None for a run that nobody pauses.
     """
 
     clock: Clock = _SYSTEM_CLOCK
@@ -97,6 +103,9 @@ class RunOptions:
     wide_pipeline: WideEvents | None = None
     is_retryable: Callable[[BaseException], bool] = is_transient
     announce_run: bool = True
+    timeout: float | None = None
+    thread_grace: float = 0.0
+    pause_gate: PauseGate | None = None
 
 
 DEFAULT_OPTIONS = RunOptions()
@@ -113,6 +122,7 @@ class RunReport:
         error: What that stage raised, or a `StageFailedError` with its message.
         reason: Why the run was cancelled.
         duration_ms: How long it took, clean-ups apart.
+        timed_out: Whether it was cancelled because it took longer than it may.
     """
 
     status: RunStatus
@@ -121,6 +131,7 @@ class RunReport:
     error: BaseException | None
     reason: str | None
     duration_ms: float
+    timed_out: bool
     _run: Run
 
     def results(self) -> dict[str, StageResult]:
@@ -176,6 +187,7 @@ class Run:
         "outputs",
         "plan",
         "starts",
+        "timed_out",
     )
 
     def __init__(
@@ -191,6 +203,7 @@ class Run:
         self.attempts: dict[int, int] = {}
         self.errors: dict[int, BaseException] = {}
         self.abandoned: set[str] = set()
+        self.timed_out = False
         self.guard_retries = (
             None if plan.guard_regions is None else GuardRetries(self, plan.guard_regions)
         )
@@ -262,6 +275,11 @@ class Run:
         return self.context.cancel_token
 
     @property
+    def stopping(self) -> RunStatus | None:
+        """How the run is about to end, or has ended; None while it goes on."""
+        return self._stopping
+
+    @property
     def deadlines(self) -> Deadlines:
         """The run's deadlines."""
         if self._deadlines is None:
@@ -311,6 +329,8 @@ class Run:
             context,
             limiter=anyio.to_thread.current_default_thread_limiter(),
             door=self._door,
+            clock=self.clock,
+            grace=self.options.thread_grace,
             on_abandoned=lambda: self._note_abandoned(context.stage_name),
         )
 
@@ -430,6 +450,8 @@ class Run:
             if self._stopping is None and not _is_cancelled_from_outside():
                 async with anyio.create_task_group() as self._tasks:
                     self._start_delivering()
+                    if self.options.timeout is not None:
+                        self.deadlines.add(_TimeLimit(self), self.options.timeout)
                     self._spawn()
             else:
                 await anyio.lowlevel.checkpoint()
@@ -529,6 +551,7 @@ class Run:
             error,
             self._reason if status == "cancelled" else None,
             (self.ended - self.began) * 1000.0,
+            self.timed_out,
             self,
         )
 
@@ -548,6 +571,7 @@ class Run:
         plan, ready = self.plan, self._ready
         names, readable, calls, starts = plan.names, plan.readable, plan.calls, self.starts
         limit = plan.max_concurrency or sys.maxsize
+        gate = self.options.pause_gate
         monotonic = self.clock.monotonic
         announcer = self._announcer
         if announcer is not None:
@@ -560,6 +584,11 @@ class Run:
         now = monotonic()
         slice_end = now + _SLICE_SECONDS
         while ready and self._running < limit and self._stopping is None:
+            if gate is not None and gate.is_closed:
+                await gate.wait()
+                now = monotonic()
+                slice_end = now + _SLICE_SECONDS
+                continue  # others may have come through first
             index = ready.popleft()
             self._running += 1
             if ready and not self._runnable and self._running < limit:
@@ -689,8 +718,8 @@ class Run:
             self._wind_down()
 
     def _release(self, index: int, now: float) -> None:
-        pending, successors = self._pending, self.plan.successors
-        for follower in successors[index]:
+        pending, releases = self._pending, self.plan.releases
+        for follower in releases[index]:
             left = pending[follower] - 1
             pending[follower] = left
             if not left:
@@ -704,7 +733,7 @@ class Run:
 
     def _finish_unrun(self, index: int, output: StageOutput, now: float) -> None:
         waiting = [(index, output)]
-        pending, successors = self._pending, self.plan.successors
+        pending, releases = self._pending, self.plan.releases
         while waiting:
             index, output = waiting.pop()
             self.outputs[index] = output
@@ -712,7 +741,7 @@ class Run:
             self._remaining -= 1
             if self._announcer is not None:
                 self._announcer.stage_ended(index, output)
-            for follower in successors[index]:
+            for follower in releases[index]:
                 pending[follower] -= 1
                 if not pending[follower]:
                     unrun = verdict(self.plan, self.outputs, follower)
@@ -739,6 +768,12 @@ class Run:
     def _cancel_requested(self) -> None:
         if self._stopping is None and self._remaining:
             self._stop("cancelled", self.cancel_token.reason or "")
+
+    def time_is_up(self) -> None:
+        """Cancel the run because it took longer than it may."""
+        if self._stopping is None and self._remaining:
+            self.timed_out = True
+            self._stop("cancelled", f"the run took longer than {self.options.timeout:g} s")
 
     def _stop(self, status: RunStatus, reason: str) -> None:
         self._stopping = status
@@ -833,6 +868,15 @@ class Run:
                 delivery = self._deliveries.popleft()
                 await delivery
         self._delivering = False
+
+
+class _TimeLimit:
+    """What a deadline cancels when it is the run's own."""
+
+    __slots__ = ("cancel",)
+
+    def __init__(self, run: Run) -> None:
+        self.cancel = run.time_is_up
 
 
 class _Outputs(Mapping[str, StageOutput]):

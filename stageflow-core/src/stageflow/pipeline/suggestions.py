@@ -174,6 +174,12 @@ def default_suggestions() -> tuple[ContractSuggestion, ...]:
             "Give the parameter a default if the input may be left out.",
         ),
         _default(
+            "OUTPUT",
+            "Output of a stage that is not there",
+            "A pipeline that is used as a stage is to give the output of a stage it does not have.",
+            "Name a stage of the inner pipeline; the message lists the nearest ones.",
+        ),
+        _default(
             "GUARD_RETRY",
             "Guard-retry that cannot work",
             "A guard-retry policy names a stage that is not there or not upstream of the guard,"

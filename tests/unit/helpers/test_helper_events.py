@@ -20,6 +20,19 @@ STATS = {
     "drop_rate": 1 / 3,
 }
 READ = {"requested_ms": 20, "read_ms": 5.0, "buffer_duration_ms": 0.0}
+VIOLATIONS = {
+    "violations": [
+        {
+            "type": "pii_detected",
+            "message": "The content has an e-mail address.",
+            "severity": 0.8,
+            "metadata": {"pii_type": "email"},
+            "location": (4, 20),
+        }
+    ],
+    "violation_count": 1,
+    "violations_truncated": False,
+}
 
 GOLDEN = {
     "stream.chunk_dropped": {"queue_size": 1, "max_size": 2, "reason": "overflow"},
@@ -35,6 +48,13 @@ GOLDEN = {
     "stream.buffer_underrun": READ,
     "stream.buffer_recovered": READ,
     "analytics.overflow": {"dropped": -1, "buffer_size": 8000},
+    "guardrail.violations_detected": {"check": "PIIDetector"} | VIOLATIONS,
+    "guardrail.fail_open": {
+        "stage": "guard",
+        "fail_on_violation": False,
+        "content_truncated": False,
+    }
+    | VIOLATIONS,
     "memory.truncated": {
         "session_id": "00000000-0000-4000-8000-000000000001",
         "kept": 20,

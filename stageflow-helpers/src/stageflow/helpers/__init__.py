@@ -1,4 +1,4 @@
-"""Helpers around a run: analytics, streaming, memory, mocks and the rest, each usable alone.
+"""Helpers around a run: analytics, streaming, guardrails, memory and more, each usable alone.
 
 A name is imported with its module when it is first asked for, so importing this package costs next
 to nothing. The conformance kit of memory stores is in `stageflow.helpers.testing`; it needs pytest.
@@ -35,6 +35,21 @@ if TYPE_CHECKING:
     )
     from stageflow.helpers.events import (
         HELPER_EVENTS,
+    )
+    from stageflow.helpers.guardrails import (
+        DEFAULT_PROFANITY,
+        ContentFilter,
+        ContentLengthCheck,
+        GuardrailConfig,
+        GuardrailContentError,
+        GuardrailDetector,
+        GuardrailPatternError,
+        GuardrailResult,
+        GuardrailStage,
+        InjectionDetector,
+        PIIDetector,
+        PolicyViolation,
+        ViolationType,
     )
     from stageflow.helpers.memory import (
         InMemoryStore,
@@ -102,6 +117,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = (
+    "DEFAULT_PROFANITY",
     "HELPER_EVENTS",
     "AnalyticsEvent",
     "AnalyticsExporter",
@@ -117,11 +133,20 @@ __all__ = (
     "CollectedStream",
     "CompositeExporter",
     "ConsoleExporter",
+    "ContentFilter",
+    "ContentLengthCheck",
     "EventSinkExporter",
     "ExportError",
     "ExporterClosedError",
+    "GuardrailConfig",
+    "GuardrailContentError",
+    "GuardrailDetector",
+    "GuardrailPatternError",
+    "GuardrailResult",
+    "GuardrailStage",
     "HelperSettingError",
     "InMemoryStore",
+    "InjectionDetector",
     "JSONFileExporter",
     "LLMResponse",
     "MemoryConfig",
@@ -145,7 +170,9 @@ __all__ = (
     "MockToolExecutor",
     "MockToolResult",
     "ObservableEventSink",
+    "PIIDetector",
     "PipelineRunner",
+    "PolicyViolation",
     "RunResult",
     "STTResponse",
     "SqliteMemoryStore",
@@ -158,6 +185,7 @@ __all__ = (
     "TrackerInactiveError",
     "UuidCollisionMonitor",
     "UuidEvent",
+    "ViolationType",
     "approximate_tokens",
     "calculate_audio_duration_ms",
     "collect_stream",
@@ -195,6 +223,21 @@ _NAMES_BY_MODULE = {
         "TrackerInactiveError",
     ),
     "events": ("HELPER_EVENTS",),
+    "guardrails": (
+        "DEFAULT_PROFANITY",
+        "ContentFilter",
+        "ContentLengthCheck",
+        "GuardrailConfig",
+        "GuardrailContentError",
+        "GuardrailDetector",
+        "GuardrailPatternError",
+        "GuardrailResult",
+        "GuardrailStage",
+        "InjectionDetector",
+        "PIIDetector",
+        "PolicyViolation",
+        "ViolationType",
+    ),
     "memory": (
         "InMemoryStore",
         "MemoryConfig",

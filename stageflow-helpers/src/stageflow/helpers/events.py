@@ -27,6 +27,11 @@ _READ: Final = (
     EventField("read_ms", "number", "how much it got, in milliseconds"),
     _BUFFERED,
 )
+_VIOLATIONS: Final = (
+    EventField("violations", "objects", "the violations, each as its `to_dict` gives it"),
+    EventField("violation_count", "integer", "how many there are"),
+    EventField("violations_truncated", "boolean", "whether there are more than are listed"),
+)
 
 
 def _event(type: str, about: str, *fields: EventField) -> EventSchema:
@@ -99,6 +104,22 @@ HELPER_EVENTS: Final = EventCatalogue(
                 "dropped", "integer", "events dropped so far; -1 warns that the buffer fills up"
             ),
             EventField("buffer_size", "integer", "how many events are buffered"),
+        ),
+        _event(
+            "guardrail.violations_detected",
+            "A check of a guardrail stage found violations; each check has its own event.",
+            EventField(
+                "check", "text", "the class of the check; that of the stage for what it left out"
+            ),
+            *_VIOLATIONS,
+        ),
+        _event(
+            "guardrail.fail_open",
+            "A guardrail stage let content pass in spite of violations, as it was told to.",
+            EventField("stage", "text", "the stage's name"),
+            EventField("fail_on_violation", "boolean", "always false"),
+            EventField("content_truncated", "boolean", "whether part of it was not checked"),
+            *_VIOLATIONS,
         ),
         _event(
             "memory.truncated",

@@ -258,7 +258,7 @@ async def test_remaining_tasks_are_cancelled_and_awaited_if_one_fails(diary):
         await anyio.wait_all_tasks_blocked()
         raise ValueError("no")
 
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the block raises when it ends
         async with StructuredTaskGroup() as group:
             waiting = group.create_task(waits())
             group.create_task(breaks())
@@ -281,7 +281,7 @@ async def test_a_failure_is_the_reason_of_the_token_and_known_at_once():
         finally:
             seen.append(token.reason)
 
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ExceptionGroup):  # noqa: PT012 - the block raises when it ends
         async with StructuredTaskGroup() as group:
             group.create_task(looks(group.cancel_token))
             group.create_task(breaks(), name="loader")
@@ -296,7 +296,7 @@ async def test_a_failure_of_the_block_itself_cancels_the_tasks(diary):
             diary.append("ended")
 
     group = StructuredTaskGroup()
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ExceptionGroup):  # noqa: PT012 - the block raises when it ends
         async with group:
             group.create_task(waits())
             await anyio.wait_all_tasks_blocked()
@@ -356,6 +356,23 @@ async def test_a_cancellation_from_outside_is_the_reason_too():
             group.create_task(hangs())
             scope.cancel()
     assert group.cancel_token.reason == "the caller was cancelled"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_group_in_a_cancelled_asyncio_task_ends_and_cleans_up(diary):
+    group = StructuredTaskGroup()
+
+    async def host():
+        async with group:
+            group.cleanup_registry.register(diary.awaited("cleaned"))
+            await group.create_task(hangs())
+
+    task = asyncio.create_task(host())
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert (group.cancel_token.reason, diary) == ("the caller was cancelled", ["cleaned"])
 
 
 async def test_a_cleanup_that_hangs_delays_the_end_by_its_time_at_most(caplog):

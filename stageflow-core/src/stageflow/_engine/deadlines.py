@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
     from stageflow.contracts.clock import Clock
 
-__all__ = ("Deadline", "Deadlines")
+__all__ = ("Cancellable", "Deadline", "Deadlines")
 
 _PRUNE_FROM = 64
 # Instants are sums of rounded numbers: a clock that slept until one may stand just before it,
 # and would be asked for ever to sleep for less than it can measure.
 _CLOSE_SECONDS = 1e-6
+
+
+class Cancellable(Protocol):
+    """What a deadline cancels; most often an `anyio.CancelScope`."""
+
+    def cancel(self) -> object:
+        """Stop what is under way; must not wait."""
+        ...
 
 
 class Deadline:
@@ -29,9 +37,9 @@ class Deadline:
 
     __slots__ = ("_owner", "passed", "scope", "when")
 
-    def __init__(self, owner: Deadlines, scope: anyio.CancelScope, when: float) -> None:
+    def __init__(self, owner: Deadlines, scope: Cancellable, when: float) -> None:
         self._owner = owner
-        self.scope: anyio.CancelScope | None = scope
+        self.scope: Cancellable | None = scope
         self.when = when
         self.passed = False
 
@@ -59,7 +67,7 @@ class Deadlines:
         self._watching = False
         self._stopped = False
 
-    def add(self, scope: anyio.CancelScope, seconds: float) -> Deadline:
+    def add(self, scope: Cancellable, seconds: float) -> Deadline:
         """Cancel *scope* after *seconds* unless the returned deadline is closed before."""
         deadline = Deadline(self, scope, self._clock.monotonic() + seconds)
         heappush(self._heap, deadline)

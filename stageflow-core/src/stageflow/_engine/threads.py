@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+
+if TYPE_CHECKING:
+    from stageflow.contracts.clock import Clock
 
 __all__ = ("LoopDoor", "call_in_thread", "runs_on_asyncio")
 
@@ -55,13 +58,14 @@ class LoopDoor:
 class _Permit:
     """A limiter's token, held as long as the thread works, even when it was given up."""
 
-    __slots__ = ("_door", "_limiter", "_lock", "_state")
+    __slots__ = ("_door", "_ended", "_limiter", "_lock", "_state")
 
     def __init__(self, limiter: anyio.CapacityLimiter, door: LoopDoor) -> None:
         self._limiter = limiter
         self._door = door
         self._lock = threading.Lock()
         self._state = "waiting"
+        self._ended: anyio.Event | None = None
 
     def begin(self) -> bool:
         """Say in the thread that it begins; False if nobody wants it any more."""
@@ -78,6 +82,26 @@ class _Permit:
             self._state = "finished"
         if given_up:
             self._door.call(self._release)
+        elif self._ended is not None:
+            self._door.call(self._ended.set)
+
+    async def wait_for_end(self, seconds: float, clock: Clock) -> None:
+        """Return when the thread has ended, or after *seconds*; a cancellation waits, too."""
+        ended = anyio.Event()
+        with self._lock:
+            if self._state != "working":
+                return
+            self._ended = ended
+
+        async def lose_patience() -> None:
+            await clock.sleep(seconds)
+            ended.set()
+
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lose_patience)
+                await ended.wait()
+                tasks.cancel_scope.cancel()
 
     def leave(self) -> bool:
         """Say in the loop that nobody waits any more; True if the thread works on."""
@@ -101,18 +125,22 @@ async def call_in_thread(
     *,
     limiter: anyio.CapacityLimiter,
     door: LoopDoor,
+    clock: Clock,
+    grace: float,
     on_abandoned: Callable[[], object],
 ) -> Any:
     """Return what *function* gives for *argument*, called in a worker thread.
 
-    A cancelled call returns at once. The thread cannot be stopped: its result is thrown away
-    and it keeps its place in the limiter until it ends.
+    A cancelled call returns after the grace at the latest. The thread cannot be stopped: its
+    result is thrown away and it keeps its place in the limiter until it ends.
 
     Args:
         function: Runs in the thread, in a copy of the caller's context variables.
         argument: Its only argument.
         limiter: Bounds how many threads work at once.
         door: The way back into the event loop.
+        clock: Measures the grace.
+        grace: Seconds for which a cancelled call waits for the thread to end by itself.
         on_abandoned: Called when a thread that works on is given up.
 
     Raises:
@@ -137,6 +165,10 @@ async def call_in_thread(
         return await anyio.to_thread.run_sync(
             work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
         )
+    except anyio.get_cancelled_exc_class():
+        if grace > 0:
+            await permit.wait_for_end(grace, clock)
+        raise
     finally:
         if permit.leave():
             on_abandoned()

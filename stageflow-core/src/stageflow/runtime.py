@@ -15,6 +15,7 @@ import attrs
 
 from stageflow._engine.announce import Listener
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
+from stageflow._engine.retrying import retryable_by
 from stageflow._engine.run import RunOptions, RunReport, RunStatus
 from stageflow.context import PipelineContext
 from stageflow.contracts.clock import Clock
@@ -28,7 +29,7 @@ from stageflow.contracts.run_store import (
 )
 from stageflow.errors import ConfigurationError
 from stageflow.events.sinks import NoOpEventSink
-from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink, retryable_by
+from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink
 from stageflow.stages import StageOutput, StageResult
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class Runnable(Protocol):
     @property
     def options(self) -> RunOptions:
         """What every run of it is given."""
+        ...
+
+    def check_inputs(self, given: Mapping[str, Any]) -> None:
+        """Return if a run can start with the inputs *given*; raise if it cannot."""
         ...
 
     async def execute(self, ctx: PipelineContext, options: RunOptions | None = None) -> RunReport:
@@ -408,6 +413,7 @@ class Runtime:
         context.identify(run_id or context.pipeline_run_id or graph.options.new_id())
         assert context.pipeline_run_id is not None
         options = self._options(graph, listeners)
+        graph.check_inputs(context.inputs)
         if self._run_store is None:
             report = await graph.execute(context, options)
         else:

@@ -155,8 +155,22 @@ async def test_a_function_with_positional_parameters_cannot_be_called():
 async def test_a_limit_goes_to_whoever_builds():
     graph, _ = await made(GREETING, "name=x", max_concurrency=3)
     assert graph.plan.max_concurrency == 3
-    with pytest.raises(OptionError, match="built already"):
-        await made(GREETING.build(), "name=x", max_concurrency=3)
+    built = GREETING.build()
+    graph, _ = await made(built, "name=x", max_concurrency=3)
+    assert graph.plan.max_concurrency == 3
+    assert built.plan.max_concurrency is None
+
+
+async def test_a_limit_that_nobody_takes_is_refused():
+    class Built:
+        """Runs, and knows no limit."""
+
+        def __init__(self) -> None:
+            graph = GREETING.build()
+            self.plan, self.inputs, self.execute = graph.plan, graph.inputs, graph.execute
+
+    with pytest.raises(OptionError, match="takes no other limit"):
+        await made(Built(), "name=x", max_concurrency=3)
 
 
 async def test_a_wrong_definition_is_told_as_such():

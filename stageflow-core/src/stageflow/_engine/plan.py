@@ -22,7 +22,15 @@ from stageflow.errors import ContractErrorInfo
 from stageflow.stages import StageKind
 from stageflow.stages.retry import RetryPolicy
 
-__all__ = ("Node", "OnFailure", "Plan", "StagePolicy", "compile_plan", "ordered_names")
+__all__ = (
+    "Node",
+    "OnFailure",
+    "Plan",
+    "StagePolicy",
+    "choice_fault",
+    "compile_plan",
+    "ordered_names",
+)
 
 _MANY = 32
 
@@ -173,9 +181,9 @@ def compile_plan(
             fault("EMPTY", f"Pipeline {name!r} has no stages.", "Add at least one stage.")
         )
     if on_failure not in ("stop", "continue"):
-        faults.append(_choice_fault("on_failure", on_failure, "'stop' or 'continue'"))
+        faults.append(choice_fault("on_failure", on_failure, "'stop' or 'continue'"))
     if max_concurrency is not None and max_concurrency < 1:
-        faults.append(_choice_fault("max_concurrency", max_concurrency, "at least 1, or None"))
+        faults.append(choice_fault("max_concurrency", max_concurrency, "at least 1, or None"))
     dependencies = _number_dependencies(names, needs, index, faults)
     successors, forward = _successors(dependencies)
     # Edges that all point forward make no circle; that is the usual case, and seen on the way.
@@ -332,7 +340,7 @@ def _duplicate_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
     ]
 
 
-def _choice_fault(parameter: str, value: Any, choices: str) -> ContractErrorInfo:
+def choice_fault(parameter: str, value: Any, choices: str) -> ContractErrorInfo:
     return fault(
         "PARAMETER",
         f"{parameter} is {value!r}.",

@@ -78,12 +78,14 @@ async def build_target(
     if hasattr(declared, "build"):
         options = {} if max_concurrency is None else {"max_concurrency": max_concurrency}
         return declared.build(**options)
-    if max_concurrency is not None:
-        raise OptionError(
-            f"{target.text} is built already, with a limit of its own or none.",
-            hint="Leave --max-concurrency out, or let the target be the pipeline before `build()`.",
-        )
-    return declared
+    if max_concurrency is None:
+        return declared
+    if hasattr(declared, "with_max_concurrency"):
+        return declared.with_max_concurrency(max_concurrency)
+    raise OptionError(
+        f"{target.text} is built already, and takes no other limit.",
+        hint="Leave --max-concurrency out, or let the target be the pipeline before `build()`.",
+    )
 
 
 def run_inputs(target: Target, graph: Any, given: GivenInputs) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from stageflow.cli.story import RunStory
 from stageflow.cli.targets import Target
 from stageflow.cli.text import Terminal, one_line
 from stageflow.context import PipelineContext
+from stageflow.contracts.run_store import RunStore
 from stageflow.errors import StageflowError
 from stageflow.plugins import Plugins
+from stageflow.plugins.implementation import opened
 from stageflow.runtime import RunOutcome, Runtime
 
 __all__ = ("RunRequest", "run_command")
@@ -138,25 +140,31 @@ class _Session:
 
     @asynccontextmanager
     async def _runtime(self) -> AsyncIterator[Runtime]:
-        """Give the runtime, with the store of the project unless nothing is to be recorded."""
-        if not self._request.record or self._records.name is None:
-            async with Runtime() as runtime:
-                yield runtime
-            return
+        """Give the runtime that the settings describe, with the store of the project."""
         async with AsyncExitStack() as stack:
-            try:
-                store = await stack.enter_async_context(self._records.store())
-                runtime = await stack.enter_async_context(Runtime(run_store=store))
-                self._is_recorded = True
-            except (StageflowError, OSError) as error:
-                if self._records.is_chosen:
-                    raise
-                # Where nobody asked for a record, its lack stops nobody.
-                why = error.message if isinstance(error, StageflowError) else str(error)
-                told = f"This run is not recorded: {one_line(why)}"
-                self._err.line(self._err.paint(told, "yellow"))
-                runtime = await stack.enter_async_context(Runtime())
-            yield runtime
+            store = await self._store(stack)
+            self._is_recorded = store is not None
+            runtime = Runtime(run_store=store, plugins=self._records.plugins)
+            yield await stack.enter_async_context(runtime)
+
+    async def _store(self, stack: AsyncExitStack) -> RunStore | None:
+        """Return the open store that keeps the run's record, or None if it is not recorded."""
+        if not self._request.record or self._records.name is None:
+            return None
+        try:
+            store: RunStore = await stack.enter_async_context(self._records.store())
+            # One that was chosen is opened with everything else; failing then is right.
+            if self._records.is_chosen:
+                return store
+            return await stack.enter_async_context(opened(store))
+        except (StageflowError, OSError) as error:
+            if self._records.is_chosen:
+                raise
+            # Where nobody asked for a record, its lack stops nobody.
+            why = error.message if isinstance(error, StageflowError) else str(error)
+            told = f"This run is not recorded: {one_line(why)}"
+            self._err.line(self._err.paint(told, "yellow"))
+            return None
 
     @contextmanager
     def _shown(self) -> Iterator[Any]:

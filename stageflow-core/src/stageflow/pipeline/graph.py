@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,18 @@ from stageflow._engine.announce import WideEvents
 from stageflow._engine.call import Layer
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
 from stageflow._engine.guard_retry import GuardRetryStrategy
-from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, Plan, StagePolicy, compile_plan
+from stageflow._engine.plan import (
+    DEFAULT_POLICY,
+    Node,
+    OnFailure,
+    Plan,
+    StagePolicy,
+    choice_fault,
+    compile_plan,
+)
 from stageflow._engine.retrying import retryable_by
 from stageflow._engine.run import Run, RunOptions, RunReport
-from stageflow._engine.validation import fault
+from stageflow._engine.validation import fault, raise_faults
 from stageflow.context import PipelineContext, StageContext
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.observability.wide_events import WideEventEmitter
@@ -207,11 +216,31 @@ class UnifiedStageGraph:
             RunInputError: If an input that a function stage takes is missing or unknown.
         """
         context = ctx if isinstance(ctx, PipelineContext) else ctx.as_pipeline_context()
-        if self._inputs:
-            self._check_inputs(context.inputs)
+        self.check_inputs(context.inputs)
         return await Run(self._plan, context, options or self._options).execute()
 
-    def _check_inputs(self, given: Mapping[str, Any]) -> None:
+    def with_max_concurrency(self, limit: int | None) -> UnifiedStageGraph:
+        """Return a graph that runs at most *limit* stages at once, and is the same otherwise.
+
+        Raises:
+            PipelineValidationError: If *limit* is below 1.
+        """
+        if limit is not None and limit < 1:
+            raise_faults(
+                [choice_fault("max_concurrency", limit, "at least 1, or None")], pipeline=self.name
+            )
+        limited = copy.copy(self)
+        limited._plan = attrs.evolve(self._plan, max_concurrency=limit)
+        return limited
+
+    def check_inputs(self, given: Mapping[str, Any]) -> None:
+        """Return if a run can start with the inputs *given*.
+
+        Raises:
+            RunInputError: If one that a function stage takes is missing, or one is unknown.
+        """
+        if not self._inputs:
+            return
         faults = [
             fault(
                 "INPUT",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from stageflow.contracts.error_normalizer import ErrorNormalizer
 from stageflow.contracts.event_sink import EventSink
 from stageflow.events.delivery import deliver
 
-__all__ = ("ChainedConfigProvider", "FanOutEventSink", "retryable_by")
+__all__ = ("ChainedConfigProvider", "FanOutEventSink")
 
 _UNKNOWN: Final = object()
 
@@ -62,12 +61,3 @@ class ChainedConfigProvider:
             if value is not _UNKNOWN:
                 return value
         return default
-
-
-def retryable_by(normalizers: Sequence[ErrorNormalizer]) -> Callable[[BaseException], bool]:
-    """Return what says of an exception whether any of *normalizers* would try again."""
-
-    def is_retryable(error: BaseException) -> bool:
-        return any(normalizer.normalize(error).retryable for normalizer in normalizers)
-
-    return is_retryable

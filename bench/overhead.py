@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
-import anyio.abc
+import anyio.lowlevel
 
 from stageflow._engine.plan import Node, Plan, compile_plan
 from stageflow._engine.run import Run
@@ -38,7 +38,7 @@ async def no_op(_ctx: object) -> None:
 
 async def suspend(_ctx: object) -> None:
     """Let everybody else go first."""
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 async def wait_1_ms(_ctx: object) -> None:

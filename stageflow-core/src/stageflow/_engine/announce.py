@@ -56,10 +56,14 @@ class Announcer:
         "_context",
         "_ended",
         "_epoch",
+        "_is_alone",
+        "_last",
+        "_last_text",
         "_listeners",
         "_prefix",
         "_run",
-        "_second",
+        "_shift",
+        "_start_texts",
         "_started",
         "_wide_pipeline",
         "_wide_stage",
@@ -68,6 +72,7 @@ class Announcer:
     def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
         self._run = run
         self._listeners = tuple(listeners)
+        self._is_alone = len(self._listeners) == 1
         self._context = context
         self._wide_stage = run.options.wide_stage
         self._wide_pipeline = run.options.wide_pipeline
@@ -77,8 +82,12 @@ class Announcer:
         ended = dict.fromkeys(("status", "started_at", "ended_at", "duration_ms"))
         self._ended: dict[str, Any] = {**self._started, **ended, "data_keys": None}
         self._epoch = (run.started_at - _EPOCH) // _MICROSECOND
-        self._second = -1
+        # The second written last: its microseconds since the run began, and its text.
+        self._shift = _MILLION
         self._prefix = ""
+        self._last = -1.0
+        self._last_text = ""
+        self._start_texts: dict[int, str] = {}
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
         """Tell every listener what happened, with the run's identity and the time of day."""
@@ -87,7 +96,7 @@ class Announcer:
         self._send(type, told)
 
     def _send(self, type: str, facts: dict[str, Any]) -> None:
-        alone = len(self._listeners) == 1
+        alone = self._is_alone
         for listener in self._listeners:
             try:
                 listener(type, facts if alone else facts.copy())
@@ -97,12 +106,18 @@ class Announcer:
 
     def _text_of(self, instant: float) -> str:
         """Return the time of day at an instant of the run's clock, as `isoformat` writes it."""
-        passed = self._epoch + round((instant - self._run.began) * 1e6)
-        second, micro = divmod(passed, _MILLION)
-        if second != self._second:
-            self._second = second
+        if instant == self._last:
+            return self._last_text  # a stage most often begins when another one ends
+        micro = round((instant - self._run.began) * 1e6) - self._shift
+        if not 0 <= micro < _MILLION:
+            second, micro = divmod(micro + self._shift + self._epoch, _MILLION)
+            self._shift = second * _MILLION - self._epoch
             self._prefix = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
-        return f"{self._prefix}.{micro:06}+00:00" if micro else f"{self._prefix}+00:00"
+        # The leading one keeps the zeros; cheaper than to have them filled in.
+        fraction = f".{str(_MILLION + micro)[1:]}" if micro else ""
+        self._last = instant
+        self._last_text = text = f"{self._prefix}{fraction}+00:00"
+        return text
 
     def run_started(self) -> None:
         """Tell that the run begins, if anybody is to know."""
@@ -150,9 +165,12 @@ class Announcer:
         if index in run.attempts:
             return
         facts = self._started.copy()
-        facts["timestamp"] = self._text_of(_either(run.starts[index], run.ends[index]))
-        facts["stage"] = run.plan.names[index]
-        facts["kind"] = run.plan.calls[index].kind._value_
+        began = run.starts[index]
+        assert began is not None
+        facts["timestamp"] = self._start_texts[index] = self._text_of(began)
+        plan = run.plan
+        facts["stage"] = plan.names[index]
+        facts["kind"] = plan.calls[index].kind._value_
         self._send("stage.started", facts)
 
     def stage_ended(self, index: int, output: StageOutput) -> None:
@@ -169,16 +187,18 @@ class Announcer:
 
     def _tell_end(self, index: int, output: StageOutput, now: float) -> None:
         run = self._run
+        plan = run.plan
         status = output.status._value_
         end = run.ends[index]
         facts = self._ended.copy()
         facts["timestamp"] = timestamp = self._text_of(now)
-        facts["stage"] = run.plan.names[index]
-        facts["kind"] = run.plan.calls[index].kind._value_
-        facts["attempt"] = run.attempts.get(index, 1)
+        facts["stage"] = plan.names[index]
+        facts["kind"] = plan.calls[index].kind._value_
+        if index in run.attempts:
+            facts["attempt"] = run.attempts[index]
         facts["status"] = status
-        facts["started_at"] = self._text_of(_either(run.starts[index], end))
-        facts["ended_at"] = timestamp if end == now else self._text_of(end)
+        facts["ended_at"] = ended_at = timestamp if end == now else self._text_of(end)
+        facts["started_at"] = self._started_at(index) or ended_at
         facts["duration_ms"] = output.duration_ms
         if status == "ok":
             facts["data_keys"] = sorted(map(str, output.data))
@@ -191,6 +211,14 @@ class Announcer:
             self._summarise(
                 self._wide_stage.emit_stage_wide, name, run.result(index), self._context
             )
+
+    def _started_at(self, index: int) -> str | None:
+        known = self._start_texts.pop(index, None)
+        if known is not None and index not in self._run.attempts:
+            return known
+        # Run again, it began anew and was not told so.
+        began = self._run.starts[index]
+        return None if began is None else self._text_of(began)
 
     def _reason(self, index: int, output: StageOutput) -> dict[str, Any]:
         if output.status is StageStatus.FAIL:
@@ -229,10 +257,6 @@ class Announcer:
         attempt = self._run.attempts.get(self._run.plan.index[stage], 1)
         facts = {"stage": stage, "kind": call.kind.value, "attempt": attempt}
         self.tell("stage.thread_abandoned", facts)
-
-
-def _either(start: float | None, end: float) -> float:
-    return end if start is None else start
 
 
 def _identity(run: Run, context: PipelineContext) -> dict[str, Any]:

@@ -466,11 +466,18 @@ class Run:
         finally:
             forget()
             self._tasks = None
-            if self._remaining or self._cleanups.pending_count or self._announcer is not None:
+            if self._remaining or self._cleanups.pending_count:
                 with anyio.CancelScope(shield=True):
                     await self._wind_up(status)
             else:
                 self.ended = self.clock.monotonic()
+                self._cleaned = True
+                self._tell_end(status)
+            if self._deliveries:
+                with anyio.move_on_after(self.options.cleanup_timeout, shield=True):
+                    while self._deliveries:
+                        delivery = self._deliveries.popleft()
+                        await delivery
             self._cleaned = self._over = True
             self._give_up_deliveries("there was no time left to deliver it")
         if self._fatal is not None:
@@ -509,13 +516,13 @@ class Run:
         try:
             await self._clean_up()
         finally:
-            if self._announcer is not None:
-                self._announcer.run_ended(status, self._end_facts(status))
-                self._announcer.summarise_run()
-            with anyio.move_on_after(self.options.cleanup_timeout):
-                while self._deliveries:
-                    delivery = self._deliveries.popleft()
-                    await delivery
+            self._tell_end(status)
+
+    def _tell_end(self, status: RunStatus) -> None:
+        self._stopping = self._stopping or status
+        if self._announcer is not None:
+            self._announcer.run_ended(status, self._end_facts(status))
+            self._announcer.summarise_run()
 
     async def _clean_up(self) -> None:
         timeout = self.options.cleanup_timeout

@@ -176,7 +176,12 @@ async def test_retries_are_the_engines_with_their_events_but_no_run_is_announced
     clock = TestClock(autojump=True)
     retry = RetryInterceptor(base_delay_ms=100, jitter_strategy=JitterStrategy.NONE)
     result = await run_with_interceptors(
-        "a", flaky, PipelineContext(event_sink=sink), [retry], clock=clock, random=Random(1)  # noqa: S311
+        "a",
+        flaky,
+        PipelineContext(event_sink=sink),
+        [retry],
+        clock=clock,
+        random=Random(1),  # noqa: S311
     )
     assert (result.status, result.metadata["attempts"]) == (StageStatus.OK, 3)
     assert result.duration_ms == 300

@@ -230,3 +230,20 @@ def plugins_show(
     from stageflow.cli.plugins_command import show_command
 
     show_command(name, json=json, debug=debug)
+
+
+@plugins.command("new")
+def plugins_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What settings will call it.")],
+    contract: Annotated[
+        str, typer.Option(metavar="CONTRACT", help="What it implements, such as `io_manager`.")
+    ],
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder that its own folder is made in.")
+    ] = Path(),
+    debug: DebugOption = False,
+) -> None:
+    """Write a new plugin: a distribution that installs, with tests that pass."""
+    from stageflow.cli.plugins_command import new_command
+
+    new_command(name, contract=contract, into=into, debug=debug)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stageflow.cli.session import FAILED, reporting, write_json
@@ -11,7 +12,7 @@ from stageflow.cli.text import Terminal, columns, one_line, plural
 if TYPE_CHECKING:
     from stageflow.plugins import PluginDetail, PluginRow
 
-__all__ = ("check_command", "list_command", "show_command")
+__all__ = ("check_command", "list_command", "new_command", "show_command")
 
 
 def list_command(*, json: bool, debug: bool = False) -> None:
@@ -78,6 +79,22 @@ def show_command(name: str, *, json: bool, debug: bool = False) -> None:
             if number:
                 stream.write("\n")
             _write_detail(Terminal(stream), detail)
+
+
+def new_command(name: str, *, contract: str, into: Path, debug: bool = False) -> None:
+    """Write the distribution of a new plugin, and say what to do with it.
+
+    Raises:
+        SystemExit: If it cannot be written; why has been told.
+    """
+    from stageflow.plugins.scaffold import write_plugin
+
+    with reporting(debug=debug) as stream:
+        written = write_plugin(name, contract, into=into)
+        terminal = Terminal(stream)
+        terminal.lines([str(path) for path in written])
+        terminal.line()
+        terminal.line(f"Try it: cd {written[0].parent} && pytest")
 
 
 def _write_table(terminal: Terminal, rows: Sequence[PluginRow], *, checked: bool) -> None:

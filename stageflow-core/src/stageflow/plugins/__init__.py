@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from stageflow.plugins.manager import Plugins, Registrar
     from stageflow.plugins.registry import Entry, Registry
     from stageflow.plugins.resources import ResourceManager, ResourceStatus
+    from stageflow.plugins.scaffold import ScaffoldError, new_plugin_contracts, write_plugin
     from stageflow.plugins.secret import Secret
     from stageflow.plugins.settings import CoreSettings, PluginRules, Settings, make_settings
     from stageflow.plugins.sources import Origin, SettingsTree, read_settings
@@ -94,6 +95,7 @@ __all__ = (
     "ResourceTeardownError",
     "ResourceUnavailableError",
     "ResourceUnhealthyError",
+    "ScaffoldError",
     "Secret",
     "SecretExposureError",
     "SettingField",
@@ -109,10 +111,12 @@ __all__ = (
     "list_plugins",
     "load_command",
     "make_settings",
+    "new_plugin_contracts",
     "opened",
     "process_discovery",
     "read_settings",
     "show_plugin",
+    "write_plugin",
 )
 
 _HOMES = {
@@ -156,6 +160,7 @@ _HOMES = {
     "ResourceTeardownError": "errors",
     "ResourceUnavailableError": "errors",
     "ResourceUnhealthyError": "errors",
+    "ScaffoldError": "scaffold",
     "Secret": "secret",
     "SecretExposureError": "errors",
     "SettingField": "checks",
@@ -171,10 +176,12 @@ _HOMES = {
     "list_plugins": "listing",
     "load_command": "commands",
     "make_settings": "settings",
+    "new_plugin_contracts": "scaffold",
     "opened": "implementation",
     "process_discovery": "discovery",
     "read_settings": "sources",
     "show_plugin": "checks",
+    "write_plugin": "scaffold",
 }
 
 

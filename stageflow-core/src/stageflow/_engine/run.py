@@ -276,8 +276,8 @@ class Run:
 
     @property
     def stopping(self) -> RunStatus | None:
-        """How the run is about to end, or has ended; None while it goes on."""
-        return self._stopping
+        """How the run will end that was told to stop; None while it goes on or no stage is left."""
+        return self._stopping if self._remaining else None
 
     @property
     def deadlines(self) -> Deadlines:

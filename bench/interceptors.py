@@ -78,7 +78,7 @@ class Case:
 CASES = (
     Case("bare", beside="raw"),
     Case("a sink that counts", at_most=0.8, sink=True),
-    Case("wide events, to a sink that counts", beside="a sink that counts", at_most=1.0, sink=True, wide=True),
+    Case("and wide events", beside="a sink that counts", at_most=1.0, sink=True, wide=True),
     Case("the default interceptors", at_most=2.5, layers=get_default_interceptors),
     Case("a timeout", layers=lambda: [TimeoutInterceptor()]),
     Case("tracing, no provider", layers=lambda: [TracingInterceptor()]),

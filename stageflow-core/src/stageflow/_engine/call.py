@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio
 import attrs
 
 from stageflow._engine.errors import StageReturnError, StageTimeoutError
@@ -257,11 +256,18 @@ async def execute_attempts(invocation: Invocation) -> StageOutput:
     Raises:
         Exception: What the last attempt raised.
     """
+    timeout = invocation.call.policy.timeout
     while True:
         output: StageOutput | None = None
         error: Exception | None = None
         try:
-            output = as_output(await _execute_once(invocation), invocation.stage_name)
+            if timeout is None:
+                value = await invocation.body(invocation.context)
+            else:
+                value = await _execute_within(timeout, invocation)
+            output = as_output(value, invocation.context.stage_name)
+            if output.status is StageStatus.OK:
+                return output
         except Exception as raised:  # noqa: BLE001 - whatever an attempt raises is judged
             error = raised
         if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
@@ -288,13 +294,11 @@ async def execute_again(invocation: Invocation, output: StageOutput) -> StageOut
     return output
 
 
-async def _execute_once(invocation: Invocation) -> Any:
-    timeout = invocation.call.policy.timeout
-    if timeout is None:
-        return await invocation.body(invocation.context)
+async def _execute_within(timeout: float, invocation: Invocation) -> Any:
+    run = invocation.run
     value: Any = None
-    with anyio.CancelScope() as scope:
-        deadline = invocation.run.deadlines.add(scope, timeout)
+    with run.new_scope() as scope:
+        deadline = run.deadlines.add(scope, timeout)
         try:
             value = await invocation.body(invocation.context)
         finally:

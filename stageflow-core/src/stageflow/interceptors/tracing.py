@@ -67,6 +67,7 @@ class TracingInterceptor(BaseInterceptor):
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._provider = tracer_provider
+        self._idle = (0, 0.0)
         self._traces: PerRun[_RunTrace] = PerRun(self._begin, _end)
 
     def applies_to(self, name: str, kind: StageKind) -> bool:
@@ -75,7 +76,7 @@ class TracingInterceptor(BaseInterceptor):
 
     async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         """Run the stage in a span of its own."""
-        if self._provider is None and not _is_set_up():
+        if self._provider is None and not self._is_set_up(invocation.run):
             return await proceed()
         from opentelemetry import context as otel_context
         from opentelemetry import trace
@@ -113,6 +114,18 @@ class TracingInterceptor(BaseInterceptor):
             span.set_attribute("stageflow.stage.status", status.value)
             span.set_attribute("stageflow.stage.attempts", invocation.attempt)
             span.end(_nanoseconds(run))
+
+    def _is_set_up(self, run: Run) -> bool:
+        """Say whether spans would go anywhere if the global provider made them."""
+        # The answer is looked up in the environment. A run that was told no is not told again.
+        if self._idle == (id(run), run.began):
+            return False
+        trace = _trace_api()
+        assert trace is not None
+        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            return True
+        self._idle = (id(run), run.began)
+        return False
 
     def _begin(self, run: Run) -> _RunTrace:
         from opentelemetry import context as otel_context
@@ -172,13 +185,6 @@ def _run_attributes(run: Run) -> dict[str, Any]:
 
 def _nanoseconds(run: Run) -> int:
     return int(run.clock.now().timestamp() * 1e9)
-
-
-def _is_set_up() -> bool:
-    """Say whether spans would go anywhere if the global provider made them."""
-    trace = _trace_api()
-    assert trace is not None
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @cache

@@ -177,7 +177,7 @@ def _fold(char: str) -> str:
     kept = "".join(
         _LOOKALIKES.get(part, part) for part in decomposed if not unicodedata.combining(part)
     )
-    return kept if kept.isascii() else char
+    return kept if kept and kept.isascii() else char
 
 
 def _folded(text: str) -> Reading:
@@ -230,9 +230,10 @@ _BRACKETED: Final = re.compile(
 )
 _BETWEEN_DIGITS: Final = re.compile(r"(?<=\d) (?:dot|point) (?=\d)", re.IGNORECASE)
 _LABEL = r"[A-Za-z0-9-]{1,63}"
+_NO_HOST = r"(?:the|an?|this|that|my|your|our|his|her|their|its)"
 _SPACED_ADDRESS: Final = re.compile(
     rf"(?<=[\w+-])(?: ?@ ?"
-    rf"|[ \t]{{1,2}}at[ \t]{{1,2}}(?={_LABEL}(?: ?\.{_LABEL})*[ \t]{{1,2}}dot ))"
+    rf"|[ \t]{{1,2}}at[ \t]{{1,2}}(?!{_NO_HOST}\b)(?={_LABEL}(?: ?\.{_LABEL})*[ \t]{{1,2}}dot ))"
     # A dot with room around it may end a sentence: then what follows begins like one.
     rf"{_LABEL}(?:(?:\.| ?\. ?(?-i:(?![A-Z][a-z]))|[ \t]{{1,2}}dot[ \t]{{1,2}}){_LABEL}){{1,6}}"
     r"(?![\w@])",

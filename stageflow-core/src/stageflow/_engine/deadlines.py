@@ -32,7 +32,7 @@ class Deadline:
     """One moment at which a scope is cancelled unless the deadline is closed before.
 
     Attributes:
-        passed: Whether the moment came while the deadline was open.
+        passed: Whether the moment came before the deadline was closed.
     """
 
     __slots__ = ("_owner", "passed", "scope", "when")
@@ -47,7 +47,8 @@ class Deadline:
         """Forget the deadline; harmless when it has passed."""
         if self.scope is not None:
             self.scope = None
-            self._owner.closed()
+            # Nobody may have noticed: the watcher cannot look while something holds the loop.
+            self.passed = self._owner.closed_after(self.when)
 
     def __lt__(self, other: Deadline) -> bool:
         return self.when < other.when
@@ -78,13 +79,17 @@ class Deadlines:
             self._nap.cancel()
         return deadline
 
-    def closed(self) -> None:
-        """Count a closed deadline, and drop the closed ones when they are the most."""
+    def closed_after(self, when: float) -> bool:
+        """Say whether it is later than *when*, for a deadline that is closed now.
+
+        Counts it, and drops the closed ones when they are the most.
+        """
         self._closed += 1
         if self._closed > _PRUNE_FROM and self._closed * 2 > len(self._heap):
             self._heap = [deadline for deadline in self._heap if deadline.scope is not None]
             heapify(self._heap)
             self._closed = 0
+        return self._clock.monotonic() > when + _CLOSE_SECONDS
 
     def stop(self) -> None:
         """Let the watcher end; no deadline passes any more."""

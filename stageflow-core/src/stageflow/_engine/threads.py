@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,8 @@ class _Permit:
             self._state = "working"
             return True
 
-    def finish(self) -> None:
-        """Say in the thread that it is done."""
+    def finish(self) -> bool:
+        """Say in the thread that it is done; True if nobody waits any more."""
         with self._lock:
             given_up = self._state == "given up"
             self._state = "finished"
@@ -84,6 +85,7 @@ class _Permit:
             self._door.call(self._release)
         elif self._ended is not None:
             self._door.call(self._ended.set)
+        return given_up
 
     async def wait_for_end(self, seconds: float, clock: Clock) -> None:
         """Return when the thread has ended, or after *seconds*; a cancellation waits, too."""
@@ -148,23 +150,28 @@ async def call_in_thread(
     """
     permit = _Permit(limiter, door)
     await limiter.acquire_on_behalf_of(permit)
+    # Not handed back as a thread's result: trio refuses one that is a coroutine.
+    given: list[Any] = []
 
-    def work() -> Any:
+    def work() -> None:
         if not permit.begin():
-            return None
+            return
         try:
-            return function(argument)
+            given.append(function(argument))
         except StopIteration as error:
             # A future cannot carry it; a coroutine turns it into the same error.
             raise RuntimeError("stage raised StopIteration") from error
         finally:
-            permit.finish()
+            if permit.finish():
+                _throw_away(given)
 
+    wanted = False
     try:
         # The limiter's token is held by the permit: giving up the call must not return it.
-        return await anyio.to_thread.run_sync(
+        await anyio.to_thread.run_sync(
             work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
         )
+        wanted = True
     except anyio.get_cancelled_exc_class():
         if grace > 0:
             await permit.wait_for_end(grace, clock)
@@ -172,3 +179,14 @@ async def call_in_thread(
     finally:
         if permit.leave():
             on_abandoned()
+        if not wanted:
+            # After leaving: what comes at the last moment, one of the two throws away.
+            _throw_away(given)
+    return given[0]
+
+
+def _throw_away(given: list[Any]) -> None:
+    # A coroutine that nobody will await complains unless it is closed.
+    for value in given:
+        if inspect.iscoroutine(value):
+            value.close()

@@ -148,7 +148,7 @@ class _Tally:
     __slots__ = ("by_status", "errors", "max", "min", "retries", "running", "total")
 
     def __init__(self) -> None:
-        self.running = 0
+        self.running: set[Invocation] = set()
         self.by_status = {"ok": 0, "skip": 0, "cancel": 0, "fail": 0}
         self.retries = 0
         self.errors: Counter[str] = Counter()
@@ -156,10 +156,19 @@ class _Tally:
         self.min = float("inf")
         self.max = 0.0
 
+    def count(self, status: str, seconds: float, retries: int, raised: str | None) -> None:
+        self.by_status[status] += 1
+        self.retries += retries
+        self.total += seconds
+        self.min = min(self.min, seconds)
+        self.max = max(self.max, seconds)
+        if raised is not None:
+            self.errors[raised] += 1
+
     def frozen(self) -> StageMetrics:
         counts = self.by_status
         return StageMetrics(
-            running=self.running,
+            running=len(self.running),
             completed=counts["ok"],
             skipped=counts["skip"],
             cancelled=counts["cancel"],
@@ -200,31 +209,26 @@ class MetricsInterceptor(BaseInterceptor):
     async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         """Run the stage and count it."""
         stage = invocation.context.stage_name
-        with self._lock:
-            tally = self._tallies.get(stage)
-            if tally is None:
-                tally = self._tallies[stage] = _Tally()
-            tally.running += 1
+        tally = self._tallies.get(stage)
+        if tally is None:
+            tally = self._tallies.setdefault(stage, _Tally())
+        monotonic = invocation.run.options.clock.monotonic
         status, raised = "cancel", None
-        began = invocation.run.options.clock.monotonic()
+        # Adding to a set and taking from it need no lock; counting does.
+        tally.running.add(invocation)
+        began = monotonic()
         try:
             output = await proceed()
-            status = output.status.value
+            status = output.status._value_
             return output
         except Exception as error:
             status, raised = "fail", type(error).__name__
             raise
         finally:
-            seconds = invocation.run.options.clock.monotonic() - began
+            seconds = monotonic() - began
+            tally.running.discard(invocation)
             with self._lock:
-                tally.running -= 1
-                tally.by_status[status] += 1
-                tally.retries += invocation.attempt - 1
-                tally.total += seconds
-                tally.min = min(tally.min, seconds)
-                tally.max = max(tally.max, seconds)
-                if raised is not None:
-                    tally.errors[raised] += 1
+                tally.count(status, seconds, invocation.attempt - 1, raised)
 
 
 class MetricsSource(Protocol):

@@ -87,7 +87,7 @@ class Announcer:
         self._prefix = ""
         self._last = -1.0
         self._last_text = ""
-        self._start_texts: dict[int, str] = {}
+        self._start_texts: list[str | None] = [None] * len(run.plan)
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
         """Tell every listener what happened, with the run's identity and the time of day."""
@@ -133,7 +133,7 @@ class Announcer:
         counts = dict.fromkeys(_STAGE_EVENTS, 0)
         for output in run.outputs:
             if output is not None:
-                counts[output.status.value] += 1
+                counts[output.status._value_] += 1
         self.tell(
             f"pipeline.{status}",
             {
@@ -201,7 +201,7 @@ class Announcer:
         facts["started_at"] = self._started_at(index) or ended_at
         facts["duration_ms"] = output.duration_ms
         if status == "ok":
-            facts["data_keys"] = sorted(map(str, output.data))
+            facts["data_keys"] = sorted(map(str, output.data)) if output.data else []
         else:
             del facts["data_keys"]
             facts.update(self._reason(index, output))
@@ -213,7 +213,7 @@ class Announcer:
             )
 
     def _started_at(self, index: int) -> str | None:
-        known = self._start_texts.pop(index, None)
+        known = self._start_texts[index]
         if known is not None and index not in self._run.attempts:
             return known
         # Run again, it began anew and was not told so.

@@ -15,7 +15,7 @@ import attrs
 
 from stageflow._engine.announce import Listener
 from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
-from stageflow._engine.retrying import retryable_by
+from stageflow._engine.retrying import is_transient, retryable_by
 from stageflow._engine.run import RunOptions, RunReport, RunStatus
 from stageflow.context import PipelineContext
 from stageflow.contracts.clock import Clock
@@ -27,8 +27,10 @@ from stageflow.contracts.run_store import (
     RunStore,
     RunStoreCapabilities,
 )
+from stageflow.contracts.telemetry_emitter import TelemetryEmitter
 from stageflow.errors import ConfigurationError
 from stageflow.events.sinks import NoOpEventSink
+from stageflow.observability.telemetry import lifecycle_telemetry
 from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink
 from stageflow.stages import StageOutput, StageResult
 
@@ -212,6 +214,7 @@ class Runtime:
         self._event_sink: EventSink | None = None
         self._config: Any = None
         self._resources: Mapping[str, Any] = {}
+        self._telemetry: tuple[TelemetryEmitter, ...] = ()
         self._observers: tuple[Listener, ...] = ()
         self._is_retryable: Callable[[BaseException], bool] | None = None
         self._entered = False
@@ -250,6 +253,11 @@ class Runtime:
     def event_sink(self) -> EventSink | None:
         """Where the events of runs go whose context names no sink."""
         return self._event_sink
+
+    @property
+    def telemetry(self) -> tuple[TelemetryEmitter, ...]:
+        """The telemetry emitters that the settings choose; each is told what happens in runs."""
+        return self._telemetry
 
     @property
     def resources(self) -> Mapping[str, Any]:
@@ -305,19 +313,25 @@ class Runtime:
             for contract, wanted in self._wanted.items()
             if wanted is CHOSEN or isinstance(wanted, str)
         ]
-        judges = bool(plugins.settings.choices.get("error_normalizer"))
-        if judges:
-            needs.append(("error_normalizer", None))
-        plugins.prepare(*needs)
+        extras = [key for key in _EXTRAS if plugins.settings.choices.get(key)]
+        prepared = plugins.prepare(*needs, *((key, None) for key in extras))
+        required = [name for each in prepared for name in each.requires(each.settings())]
         manager = plugins.resources()
         await self._open_item(manager)
         await manager.open()
+        if required:  # some may be served by their defaults alone
+            await manager.open(*required)
         self._resources = manager.opened
+        for key in extras:
+            chosen = plugins.registry(key).defaults()
+            opened = tuple([await self._open_named(each) for each in chosen])
+            if key == "error_normalizer":
+                self._is_retryable = retryable_by(opened)
+            else:
+                self._telemetry = opened
         observers = plugins.observers()
-        self._observers = () if observers is None else (observers,)
-        if judges:
-            chosen = plugins.registry("error_normalizer").defaults()
-            self._is_retryable = retryable_by([await self._open_named(each) for each in chosen])
+        told = map(lifecycle_telemetry, self._telemetry)
+        self._observers = (*(() if observers is None else (observers,)), *told)
 
     async def _backends(self, contract: str) -> list[Any]:
         wanted = self._wanted[contract]
@@ -438,7 +452,8 @@ class Runtime:
         changes: dict[str, Any] = {}
         if self._clock is not None:
             changes["clock"] = self._clock
-        if self._is_retryable is not None:
+        # A graph that brings a judge of its own keeps it.
+        if self._is_retryable is not None and graph.options.is_retryable is is_transient:
             changes["is_retryable"] = self._is_retryable
         return attrs.evolve(
             graph.options,
@@ -568,6 +583,9 @@ class _Recorder:
                 error=str(error),
             )
 
+
+_EXTRAS: Final = ("error_normalizer", "telemetry_emitter")
+"""Contracts that only the settings choose for, and that nothing serves unless they do."""
 
 _NO_SINK = (NoOpEventSink, type(None))
 

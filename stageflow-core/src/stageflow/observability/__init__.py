@@ -4,6 +4,7 @@ from stageflow.contracts.event_sink import EventSink
 from stageflow.observability.telemetry import (
     TelemetryBridge,
     TelemetryHandler,
+    lifecycle_telemetry,
     run_span,
     under_stageflow,
 )
@@ -20,6 +21,7 @@ __all__ = (
     "WideEventEmitter",
     "emit_pipeline_wide",
     "emit_stage_wide",
+    "lifecycle_telemetry",
     "run_span",
     "under_stageflow",
 )

@@ -12,7 +12,14 @@ import anyio
 from stageflow.contracts.logs import get_logger
 from stageflow.contracts.telemetry_emitter import TelemetryEmitter, TelemetryEvent
 
-__all__ = ("Detach", "TelemetryBridge", "TelemetryHandler", "run_span", "under_stageflow")
+__all__ = (
+    "Detach",
+    "TelemetryBridge",
+    "TelemetryHandler",
+    "lifecycle_telemetry",
+    "run_span",
+    "under_stageflow",
+)
 
 TelemetryHandler = Callable[[TelemetryEvent, Mapping[str, Any], Mapping[str, Any]], object]
 """Takes a telemetry event: its name, its measurements, its metadata."""
@@ -71,6 +78,24 @@ async def run_span(
         raise
     execute((*event, "stop"), _since(began, monotonic()), metadata)
     return result
+
+
+def lifecycle_telemetry(emitter: TelemetryEmitter) -> Callable[[str, dict[str, Any]], None]:
+    """Return a listener of runs that passes on each lifecycle event as one measurement.
+
+    `stage.completed` becomes `("stageflow", "stage", "completed")`; the numbers of its payload
+    are the measurements, all else is metadata.
+
+    Args:
+        emitter: Where the measurements go.
+    """
+
+    def listen(type: str, data: dict[str, Any]) -> None:
+        numbers = {key: value for key, value in data.items() if _is_number(value)}
+        facts = {key: value for key, value in data.items() if key not in numbers}
+        emitter.execute((_ROOT, *type.split(".")), numbers, facts)
+
+    return listen
 
 
 class TelemetryBridge:
@@ -145,3 +170,7 @@ class TelemetryBridge:
 
 def _since(began: float, now: float) -> dict[str, float]:
     return {"duration": now - began, "duration_ms": (now - began) * 1000.0, "monotonic_time": now}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

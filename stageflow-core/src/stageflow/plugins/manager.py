@@ -197,7 +197,7 @@ class Plugins:
         Raises:
             PluginError: For the first that cannot be resolved.
             SettingsError: With the faults of the settings of all of them, and of the
-                resources that they require.
+                resources that are configured or that they require.
         """
         implementations: list[Implementation[Any]] = []
         for contract, name in needs:
@@ -210,7 +210,7 @@ class Plugins:
             faults += found
             required += () if found else implementation.requires(settings)
         try:
-            self.resources().plan(required)
+            self.resources().plan([*self.registry("resource").instances(), *required])
         except SettingsError as error:
             faults += error.faults
         if faults:

@@ -119,7 +119,8 @@ class ResourceManager:
             ResourceCycleError: If they require each other in a circle.
             SettingsError: With the faults of the settings of all of them.
         """
-        return tuple(planned.name for planned in self._plan(names))
+        planned, _ = self._plan(names)
+        return tuple(each.name for each in planned)
 
     async def open(self, *names: str) -> Mapping[str, Any]:
         """Open resources and what they require; return everything that is open.
@@ -134,7 +135,9 @@ class ResourceManager:
             PluginError: As `plan` does.
         """
         async with self._lock:
-            planned = self._plan(names or self._registry.instances())
+            planned, absent = self._plan(names or self._registry.instances())
+            for name, reason in absent.items():
+                self._fail(name, reason)
             begun: list[str] = []
             try:
                 for each in planned:
@@ -192,8 +195,10 @@ class ResourceManager:
 
     # --- planning -----------------------------------------------------------------------
 
-    def _plan(self, names: Iterable[str]) -> list[_Planned]:
+    def _plan(self, names: Iterable[str]) -> tuple[list[_Planned], dict[str, PluginError]]:
+        """Return what to open in order, and what may be missing with the reason why it is."""
         planned: dict[str, _Planned] = {}
+        absent: dict[str, PluginError] = {}
         faults: list[ContractErrorInfo] = []
         waiting = deque(names)
         while waiting:
@@ -205,7 +210,7 @@ class ResourceManager:
             except PluginError as error:
                 if self._section(name).get("on_failure") != "continue":
                     raise
-                self._fail(name, error)
+                absent[name] = error
                 continue
             settings, found = implementation.attempt()
             faults += found
@@ -216,7 +221,7 @@ class ResourceManager:
             waiting += requires
         if faults:
             raise SettingsError(faults)
-        return [planned[name] for name in _in_order(planned)]
+        return [planned[name] for name in _in_order(planned)], absent
 
     # --- opening ------------------------------------------------------------------------
 

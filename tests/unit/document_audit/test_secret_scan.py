@@ -128,7 +128,7 @@ def test_an_expression_in_code_is_no_value():
         ("postgres://keeper:{}@db.rivers.net/levels", "high"),
         ("redis://:{}@cache.rivers.net:6379", "high"),
         ("amqp://keeper:{}@localhost", "low"),
-        ("https://rivers.net:8080/{}@x", None),
+        ("https://rivers.example:8080/{}@x", None),
         ("https://{}", None),
     ],
 )
@@ -163,9 +163,9 @@ def test_passwords_in_addresses(address, found):
         'password: str = "password"',
         'credentials = "module.submodule.SomeClass3"',
         '"AWS::Service::ApiKey": "48205d4ffd7feba3"',
-        "http://user:password@host.net",
-        "https://user:{password}@host.net and https://user:$PASS@host.net",
-        "ssh://git@host.net:22/x",
+        "http://user:password@host.example",
+        "https://user:{password}@host.example and https://user:$PASS@host.example",
+        "ssh://git@host.example:22/x",
         "for token in tokens:\n    secret = token.value\n",
     ],
 )

@@ -339,6 +339,19 @@ async def test_a_child_that_cancels_itself_ends_its_branch_alone():
     assert outputs["beside"].data == {"n": 2}
 
 
+async def test_a_child_that_is_told_before_the_run_around_it_ends_that_run_too():
+    ctx = PipelineContext()
+
+    async def cancels(_ctx):
+        # As it is for a moment when a thread asks: the token says so, the run was not told.
+        ctx.cancel_token._reason = "enough"
+        return StageOutput.cancel("enough")
+
+    inner = Pipeline("inner").with_stage("a", cancels)
+    with pytest.raises(UnifiedPipelineCancelled, match="enough"):
+        await Pipeline().with_stage("inner", inner.as_stage()).run(ctx)
+
+
 async def test_a_child_whose_last_branch_was_cancelled_ends_its_branch_alone():
     async def cancels(_ctx):
         return StageOutput.cancel("enough", scope="branch")

@@ -84,6 +84,15 @@ def test_a_callback_that_was_taken_back_is_not_called(diary):
     assert diary == []
 
 
+def test_callbacks_are_called_in_order_unless_one_is_to_be_the_first(diary):
+    token = CancellationToken()
+    token.on_cancel(diary.later("a"))
+    token.on_cancel(diary.later("b"))
+    token.on_cancel(diary.later("first"), first=True)
+    token.cancel("enough")
+    assert diary == ["first", "a", "b"]
+
+
 def test_errors_of_callbacks_are_logged_and_suppressed(diary, caplog):
     token = CancellationToken()
     token.on_cancel(fails)

@@ -506,6 +506,21 @@ async def test_a_child_is_told_at_once_by_its_own_context(ctx, spawner):
     assert (result.success, result.cancelled, result.error) == (False, True, "enough")
 
 
+async def test_the_context_of_a_child_whose_caller_was_cancelled_says_so(ctx, spawner):
+    """A thread that cannot be interrupted has nothing else to look at."""
+    seen = []
+
+    async def runner(child):
+        seen.append(child)
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    with anyio.CancelScope() as scope:
+        await spawner.spawn("child", ctx, None, "s", runner)
+    assert seen[0].is_canceled
+    assert not ctx.is_canceled
+
+
 async def test_a_child_of_a_cancelled_parent_is_not_started(ctx, spawner, sink):
     started = []
     ctx.mark_canceled("enough")

@@ -46,15 +46,21 @@ class CancellationToken:
         for callback in callbacks:
             _call(callback)
 
-    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
+    def on_cancel(
+        self, callback: Callable[[], object], *, first: bool = False
+    ) -> Callable[[], None]:
         """Call *callback* when somebody asks to stop, or now if somebody has.
+
+        Args:
+            callback: Takes nothing; is called in the thread that asks.
+            first: Whether it is called before those that are registered already.
 
         Returns:
             A function that takes the callback back.
         """
         with self._lock:
             if self._reason is None:
-                self._callbacks.append(callback)
+                self._callbacks.insert(0 if first else len(self._callbacks), callback)
                 return lambda: self._forget(callback)
         _call(callback)
         return lambda: None

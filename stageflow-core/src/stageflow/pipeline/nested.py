@@ -20,6 +20,7 @@ from stageflow.pipeline.subpipelines import (
     get_subpipeline_spawner,
 )
 from stageflow.stages import StageKind, StageOutput, StageStatus
+from stageflow.stages.output import CancelScope
 
 if TYPE_CHECKING:
     from stageflow.pipeline.declaration import Declaration
@@ -133,7 +134,9 @@ class SubpipelineStage:
         spawner = self._spawner or get_subpipeline_spawner()
         result = await spawner.spawn(self.graph.name, ctx, None, ctx.stage_name, run)
         if result.cancelled:
-            return StageOutput.cancel(result.error or "", scope="branch")
+            # The run around may learn a moment later that it is to stop: a thread is asking.
+            scope: CancelScope = "run" if ctx.is_cancelled else "branch"
+            return StageOutput.cancel(result.error or "", scope=scope)
         if isinstance(result.cause, UnifiedStageExecutionError):
             result.cause.retryable = options.is_retryable(result.cause.original)
         if result.cause is not None:

@@ -319,7 +319,8 @@ async def _run_child(
             child.mark_canceled(_reason(parent))
             door.call(scope.cancel)
 
-        forget = parent.cancel_token.on_cancel(stop)
+        # Before the parent's run: what it stops would have ended without knowing the reason.
+        forget = parent.cancel_token.on_cancel(stop, first=True)
         try:
             if not child.is_canceled:
                 value = runner(child)

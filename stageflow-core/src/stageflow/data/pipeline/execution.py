@@ -1,0 +1,294 @@
+"""Execution: one run of the engine, told in the words of function pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import attrs
+
+from stageflow._engine.errors import StageTimeoutError
+from stageflow._engine.plan import Plan
+from stageflow._engine.run import Run, RunOptions, RunReport
+from stageflow.context import PipelineContext as RunContext
+from stageflow.context.views import read_only
+from stageflow.data.pipeline.config import (
+    CancellationReason,
+    PipelineConfig,
+    PipelineStatus,
+    StageStatus,
+)
+from stageflow.data.pipeline.context import PipelineContext
+from stageflow.data.pipeline.errors import (
+    DependencyFailedException,
+    PipelineCancelledException,
+    PipelineException,
+    PipelineTimeoutException,
+    StageTimeoutException,
+)
+from stageflow.data.pipeline.handlers import CONTEXT, INITIAL, VALUE
+from stageflow.data.pipeline.progress import PipelineProgress, ProgressCallback
+from stageflow.data.pipeline.results import PipelineResult, StageResult
+from stageflow.data.pipeline.stages import Stage
+from stageflow.errors import did_you_mean
+from stageflow.stages import StageResult as EngineResult
+from stageflow.stages import StageStatus as Outcome
+
+__all__ = ("Execution",)
+
+_Ending = tuple[StageStatus, str | None, BaseException | None]
+_UNDER_WAY = {
+    "stage.started": StageStatus.RUNNING,
+    "stage.retry_scheduled": StageStatus.RETRYING,
+}
+_ENDS = frozenset({"stage.completed", "stage.failed", "stage.skipped", "stage.cancelled"})
+
+
+class Execution:
+    """One execution of a pipeline.
+
+    Args:
+        plan: What the engine runs.
+        stages: The stages, by id.
+        config: How they run.
+        options: What every execution of the pipeline is given.
+        context: What the handlers share; made anew unless given.
+        initial_input: For the stages without dependencies.
+        on_progress: Is told how far it is.
+
+    Raises:
+        PipelineException: If *context* was used before.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        stages: Mapping[str, Stage],
+        config: PipelineConfig,
+        options: RunOptions,
+        *,
+        context: PipelineContext | None,
+        initial_input: Any,
+        on_progress: ProgressCallback | None,
+    ) -> None:
+        run_id = options.new_id()
+        self.context = context or PipelineContext(str(run_id), config)
+        self.context.belong_to(self)
+        self._plan = plan
+        self._stages = stages
+        self._config = config
+        self._on_progress = on_progress
+        self._limit = config.timeout.pipeline_timeout_seconds
+        self._ended = 0
+        self._executed = 0
+        shared = RunContext(
+            pipeline_run_id=run_id,
+            inputs={CONTEXT: self.context, INITIAL: initial_input},
+            cancel_token=self.context.cancel_token,
+        )
+        options = attrs.evolve(
+            options,
+            cleanup_timeout=config.timeout.cleanup_timeout_seconds,
+            timeout=self._limit,
+            thread_grace=config.timeout.grace_period_seconds,
+            pause_gate=self.context.pause_gate,
+            listeners=(*options.listeners, *([self._hear] if on_progress else ())),
+        )
+        self._run = Run(plan, shared, options)
+
+    async def execute(self) -> PipelineResult:
+        """Run every stage and return how it went."""
+        report = await self._run.execute()
+        run = self._run
+        results = {name: self._stage_result(number) for number, name in enumerate(self._plan.names)}
+        status = self._status(report, results)
+        reason: CancellationReason | None = None
+        if status is PipelineStatus.CANCELLED:
+            reason = self.stopped_because or self.context.cancellation_reason
+        return PipelineResult(
+            pipeline_id=self.context.pipeline_id,
+            pipeline_name=self._plan.name,
+            status=status,
+            stage_results=results,
+            start_time=run.time_of(run.began).timestamp(),
+            end_time=run.time_of(run.ended).timestamp(),
+            cancellation_reason=reason,
+            metadata=_totals(results) if self._config.collect_metrics else {},
+            timeout_seconds=self._limit if report.timed_out else None,
+        )
+
+    # What the context is asked.
+
+    @property
+    def stopped_because(self) -> CancellationReason | None:
+        """Why it is being stopped, unless the context was asked to cancel it."""
+        if self._run.timed_out:
+            return CancellationReason.TIMEOUT
+        if self._run.stopping == "failed":
+            return CancellationReason.ERROR
+        if self._run.stopping == "cancelled" and not self.context.cancel_token.is_cancelled:
+            return CancellationReason.EXTERNAL
+        return None
+
+    def find_result(self, stage_id: str) -> StageResult | None:
+        """Return how a stage ended, read-only, or None if it has not ended yet."""
+        number = self._number(stage_id)
+        if self._run.outputs[number] is None:
+            return None
+        found = self._stage_result(number)
+        return attrs.evolve(found, result=read_only(found.result, stage_id))
+
+    def status_of(self, stage_id: str) -> StageStatus:
+        """Return where a stage stands."""
+        number, run = self._number(stage_id), self._run
+        if run.outputs[number] is not None:
+            return self._stage_result(number).status
+        if run.starts[number] is not None:
+            return StageStatus.RUNNING
+        needs = self._plan.dependencies[number]
+        waits = any(run.outputs[dependency] is None for dependency in needs)
+        return StageStatus.PENDING if waits else StageStatus.QUEUED
+
+    def progress(self) -> PipelineProgress:
+        """Return how far it is."""
+        run = self._run
+        ended = [number for number, output in enumerate(run.outputs) if output is not None]
+        executed = sum(run.starts[number] is not None for number in ended)
+        return self._progress(None, None, len(ended), executed)
+
+    def _progress(
+        self, stage_id: str | None, status: StageStatus | None, ended: int, executed: int
+    ) -> PipelineProgress:
+        elapsed = self._run.clock.monotonic() - self._run.began
+        left = len(self._plan) - ended
+        return PipelineProgress(
+            pipeline_id=self.context.pipeline_id,
+            pipeline_name=self._plan.name,
+            stage_id=stage_id,
+            stage_status=status,
+            completed=ended,
+            total=len(self._plan),
+            elapsed_seconds=elapsed,
+            remaining_seconds=elapsed / executed * left if executed else None,
+        )
+
+    def _hear(self, type: str, facts: dict[str, Any]) -> None:
+        assert self._on_progress is not None
+        status = _UNDER_WAY.get(type)
+        if status is None and type not in _ENDS:
+            return
+        stage = facts["stage"]
+        if status is None:
+            status = self.status_of(stage)
+            # Counted here, since to count anew for each of many stages would cost their square.
+            self._ended += 1
+            self._executed += self._run.starts[self._plan.index[stage]] is not None
+        self._on_progress(self._progress(stage, status, self._ended, self._executed))
+
+    def _number(self, stage_id: str) -> int:
+        number = self._plan.index.get(stage_id)
+        if number is None:
+            raise PipelineException(
+                f"Pipeline {self._plan.name!r} has no stage {stage_id!r}.",
+                hint=did_you_mean(stage_id, self._plan.index),
+            )
+        return number
+
+    # What the engine's words mean.
+
+    def _stage_result(self, number: int) -> StageResult:
+        run, found = self._run, self._run.result(number)
+        stage = self._stages[found.name]
+        executed = run.starts[number] is not None
+        status, error, exception = self._ending(number, found)
+        return StageResult(
+            stage_id=stage.stage_id,
+            stage_name=stage.name,
+            status=status,
+            result=found.data[VALUE] if status is StageStatus.COMPLETED else None,
+            error=error,
+            exception=exception,
+            start_time=found.started_at.timestamp() if executed else None,
+            end_time=found.ended_at.timestamp(),
+            attempt_count=found.metadata["attempts"] if executed else 0,
+            metrics=self._metrics(number, found) if self._config.collect_metrics else {},
+            critical=stage.critical,
+        )
+
+    def _ending(self, number: int, found: EngineResult) -> _Ending:
+        name, run = found.name, self._run
+        if found.status is Outcome.OK:
+            return StageStatus.COMPLETED, None, None
+        raised = run.errors.get(number)
+        if found.status is Outcome.FAIL:
+            if isinstance(raised, StageTimeoutError) and raised.stage == name:
+                late = StageTimeoutException(name, raised.timeout)
+                return StageStatus.TIMED_OUT, late.message, late
+            # What `check_cancelled` raises where it is called is how a handler obeys.
+            obeyed = isinstance(raised, PipelineCancelledException) and self.context.is_cancelled
+            return StageStatus.CANCELLED if obeyed else StageStatus.FAILED, found.error, raised
+        if run.starts[number] is None:
+            failed = found.metadata.get("failed_dependency") or self._failed_before.get(name)
+            if failed is not None:
+                skipped = DependencyFailedException(name, failed)
+                return StageStatus.SKIPPED, f"its dependency {failed!r} failed", skipped
+        elif run.timed_out:
+            assert self._limit is not None
+            stopped = PipelineTimeoutException(self._limit)
+            return StageStatus.TIMED_OUT, stopped.message, stopped
+        return StageStatus.CANCELLED, found.data.get("cancel_reason"), None
+
+    @cached_property
+    def _failed_before(self) -> Mapping[str, str]:
+        """The failed stage that each stage depends on, directly or not; asked when it is over."""
+        plan, run = self._plan, self._run
+        failed = [
+            number
+            for number, output in enumerate(run.outputs)
+            if output is not None and output.status is Outcome.FAIL
+        ]
+        causes: dict[str, str] = {}
+        for first in sorted(failed, key=run.ends.__getitem__):
+            waiting = [first]
+            while waiting:
+                for follower in plan.successors[waiting.pop()]:
+                    if plan.names[follower] not in causes:
+                        causes[plan.names[follower]] = plan.names[first]
+                        waiting.append(follower)
+        return causes
+
+    def _status(self, report: RunReport, results: Mapping[str, StageResult]) -> PipelineStatus:
+        if report.status == "cancelled":
+            return PipelineStatus.CANCELLED
+        if report.status == "completed":
+            return PipelineStatus.COMPLETED
+        calls, failed = self._plan.calls, report.outputs
+        stopped = any(
+            call.policy.on_failure == "stop" and failed[name].status is Outcome.FAIL
+            for name, call in zip(self._plan.names, calls, strict=True)
+        )
+        if stopped or not any(result.is_success for result in results.values()):
+            return PipelineStatus.FAILED
+        return PipelineStatus.PARTIALLY_COMPLETED
+
+    def _metrics(self, number: int, found: EngineResult) -> dict[str, Any]:
+        run = self._run
+        began = run.starts[number]
+        if began is None:
+            return {}
+        ready = [run.ends[dependency] for dependency in self._plan.dependencies[number]]
+        return {
+            "attempts": found.metadata["attempts"],
+            "duration_ms": found.duration_ms,
+            "queued_ms": (began - max(ready, default=run.began)) * 1000.0,
+            "thread_abandoned": found.metadata.get("thread_abandoned", False),
+        }
+
+
+def _totals(results: Mapping[str, StageResult]) -> dict[str, Any]:
+    return {
+        "stages": len(results),
+        "attempts": sum(result.attempt_count for result in results.values()),
+        "stage_time_ms": sum(result.duration_ms for result in results.values()),
+    }

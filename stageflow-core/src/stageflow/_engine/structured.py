@@ -154,7 +154,7 @@ class StructuredTaskGroup:
         if self._tasks is None:
             coro.close()
             raise TaskGroupClosedError(task.name)
-        self._tasks.start_soon(task._run, self, name=task.name)  # noqa: SLF001 - a part of this
+        self._tasks.start_soon(task._run, self, name=task.name)
         return task
 
     async def __aenter__(self) -> Self:

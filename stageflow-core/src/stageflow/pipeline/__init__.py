@@ -44,14 +44,16 @@ from stageflow.pipeline.helpers import (
 from stageflow.pipeline.legacy import StageGraph, StageSpec
 from stageflow.pipeline.nested import AmbiguousOutputError, SubpipelineStage
 from stageflow.pipeline.pipeline import Pipeline
+from stageflow.pipeline.registry import (
+    DuplicatePipelineError,
+    PipelineRegistry,
+    UnknownPipelineError,
+)
 from stageflow.pipeline.spec import PipelineSpec
 from stageflow.pipeline.subpipelines import (
-    DuplicatePipelineError,
     MaxDepthExceededError,
-    PipelineRegistry,
     SubpipelineResult,
     SubpipelineSpawner,
-    UnknownPipelineError,
     clear_subpipeline_spawner,
     get_subpipeline_spawner,
     set_subpipeline_spawner,

@@ -205,7 +205,7 @@ def _undone(last: Iterable[StageOutput]) -> StageOutput:
 
 
 def _options(graph: UnifiedStageGraph, ctx: StageContext) -> RunOptions:
-    run = ctx._run  # noqa: SLF001 - the two rooms are one distribution
+    run = ctx._run
     if not isinstance(run, Run):
         return graph.options
     own, around = graph.options, run.options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from stageflow._engine.run import Run
 from stageflow._engine.threads import LoopDoor
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.clock import Clock, SystemClock
-from stageflow.errors import DefinitionError, RunError, did_you_mean
+from stageflow.errors import RunError
 from stageflow.pipeline.child_events import (
     PipelineCanceledEvent,
     PipelineChildCompletedEvent,
@@ -28,12 +27,9 @@ from stageflow.pipeline.child_runs import ChildRunTracker, Shared, get_child_tra
 from stageflow.stages import StageOutput, StageStatus
 
 __all__ = (
-    "DuplicatePipelineError",
     "MaxDepthExceededError",
-    "PipelineRegistry",
     "SubpipelineResult",
     "SubpipelineSpawner",
-    "UnknownPipelineError",
     "clear_subpipeline_spawner",
     "get_subpipeline_spawner",
     "set_subpipeline_spawner",
@@ -66,74 +62,6 @@ class MaxDepthExceededError(RunError):
         )
         self.current_depth = current_depth
         self.max_depth = max_depth
-
-
-class UnknownPipelineError(RunError, KeyError):
-    """No pipeline was registered under a name.
-
-    Attributes:
-        name: The name.
-    """
-
-    code = "SF344"
-
-    def __init__(self, name: str, hint: str) -> None:
-        super().__init__(f"There is no pipeline {name!r} in the registry.", hint=hint)
-        self.name = name
-
-
-class DuplicatePipelineError(DefinitionError, ValueError):
-    """Two pipelines were registered under one name.
-
-    Attributes:
-        name: The name.
-    """
-
-    code = "SF103"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"There is another pipeline {name!r} in the registry.",
-            hint="Choose another name, or say replace=True.",
-        )
-        self.name = name
-
-
-class PipelineRegistry:
-    """Pipelines by name, for those who start them by name."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pipelines: dict[str, Any] = {}
-
-    def register(self, name: str, pipeline: Any, *, replace: bool = False) -> None:
-        """Keep *pipeline* under *name*.
-
-        Raises:
-            DuplicatePipelineError: If another one has the name and *replace* is false.
-        """
-        with self._lock:
-            if not replace and self._pipelines.get(name, pipeline) is not pipeline:
-                raise DuplicatePipelineError(name)
-            self._pipelines[name] = pipeline
-
-    def get(self, name: str) -> Any:
-        """Return the pipeline of that name.
-
-        Raises:
-            UnknownPipelineError: If there is none.
-        """
-        found = self._pipelines.get(name)
-        if found is None:
-            raise UnknownPipelineError(name, did_you_mean(name, self._pipelines))
-        return found
-
-    def names(self) -> list[str]:
-        """Return all names, sorted."""
-        return sorted(self._pipelines)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._pipelines
 
 
 @attrs.frozen
@@ -296,7 +224,7 @@ class SubpipelineSpawner:
     ) -> tuple[PipelineContext, Clock, Callable[[], UUID]]:
         if isinstance(ctx, PipelineContext):
             return ctx, self._clock, self._new_id
-        run = ctx._run  # noqa: SLF001 - the two rooms are one distribution
+        run = ctx._run
         if isinstance(run, Run):
             return run.context, run.clock, run.options.new_id
         return ctx.as_pipeline_context(), self._clock, self._new_id

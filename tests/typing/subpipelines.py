@@ -27,8 +27,7 @@ async def number() -> int:
 async def groups() -> None:
     async with StructuredTaskGroup(cleanup_timeout=1.0) as group:
         task = group.create_task(number())
-        assert_type(task, GroupTask[int])
-        assert_type(await task, int)
+        assert_type(await assert_type(task, GroupTask[int]), int)
     assert_type(task.result(), int)
     async with cleanup_on_cancel(print, name="say"):
         assert_type(await run_with_cleanup(number(), number), int)

@@ -19,6 +19,7 @@ from stageflow.plugins import (
     Discovery,
     Plugins,
     ScaffoldError,
+    check_plugins,
     new_plugin_contracts,
     write_plugin,
 )
@@ -90,22 +91,31 @@ def test_the_tests_of_every_contract_pass_and_its_code_is_clean(tmp_path: Path):
 
 
 @pytest.mark.anyio
-async def test_its_wheel_is_found_chosen_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_plugin("acme", "io_manager", into=tmp_path, discovery=NOTHING)
-    with contextlib.chdir(tmp_path / "stageflow-acme"):
+@pytest.mark.parametrize("contract", new_plugin_contracts())
+async def test_its_wheel_is_found_chosen_and_opened(
+    contract: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"acme-{contract[:2]}"
+    write_plugin(name, contract, into=tmp_path, discovery=NOTHING)
+    with contextlib.chdir(tmp_path / f"stageflow-{name}"):
         wheel = tmp_path / build_wheel(str(tmp_path))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
+    chosen = {} if contract == "resource" else {contract: name}
     plugins = Plugins.load(
         directory=tmp_path,
         environ={},
-        arguments={"io_manager": "acme", "io_managers.acme.prefix": "x/"},
+        arguments={**chosen, f"{contract}s.{name}": {}},
         discovery=Discovery(),
     )
-    async with plugins.registry("io_manager").default().open() as manager:
-        await manager.store("asset", [1], None)
-        assert await manager.load("asset", None) == [1]
+    (row,) = [row for row in await check_plugins(plugins) if row.name == name]
+    assert (row.distribution, row.loadable, row.healthy, row.code) == (
+        f"stageflow-{name}",
+        True,
+        True,
+        None,
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_redaction_replaces_each_character_and_only_when_asked():
         "300.168.1.1",
         "version 1.2.3.4",
         "000-12-3456 and 666-12-3456 and 123-00-4567",
-        "order 5552345678 of 2024-01-15 10:11:12",
+        "4.5.5 order 5552345678 of 2024-01-15 10:11:12",
         "std::vector a::b 12:34:56",
         "icon@2x.png and @decorator",
         "one or two of these, and three more",
@@ -163,7 +163,9 @@ def test_v19_what_fails_its_check_is_no_personal_data(content):
         ("bоb@exаmple.com", "email"),
         ("ｂｏｂ＠ｅｘａｍｐｌｅ．ｃｏｍ", "email"),
         ("bob\u200b@exam\u00adple.com", "email"),
-        ("five five five, one two three, four five six seven", None),
+        ("five five five, one two three, four five six seven", "phone"),
+        ("( 5 5 5 )  1 2 3 - 4 5 6 7", "phone"),
+        ("one two three dot four five dot six seven eight nine", "ssn"),
         ("five five five dash one two three dash four five six seven", "phone"),
         ("four one one one, " + "one one one one, " * 2 + "one one one one", "credit_card"),
         ("4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "credit_card"),
@@ -176,13 +178,7 @@ def test_v19_what_fails_its_check_is_no_personal_data(content):
 def test_v19_disguised_personal_data_is_found_and_redacted_where_it_is(content, kind):
     framed = f"I am ({content})!"
     result = PIIDetector(redact=True).check(framed)
-    if kind is None:  # only with a word about phones is a bare number one
-        assert result.passed
-        framed = f"call {content}"
-        result, kind = PIIDetector(redact=True).check(framed), "phone"
-        assert result.transformed_content == f"call {'*' * len(content)}"
-    else:
-        assert result.transformed_content == f"I am ({'*' * len(content)})!"
+    assert result.transformed_content == f"I am ({'*' * len(content)})!"
     (violation,) = result.violations
     assert violation.metadata["pii_type"] == kind
     assert framed[slice(*violation.location)] == content
@@ -216,6 +212,11 @@ def test_profanity_is_found_in_the_original_and_in_the_normalized_words(content)
     start, end = violation.location
     assert content[start:end].lower().startswith("b")
     assert content[start:end].lower().endswith("d")
+
+
+@pytest.mark.parametrize(("content", "passed"), [("455", True), ("4.5.5", True), ("4$$", False)])
+def test_a_number_is_no_word(content, passed):
+    assert ContentFilter(profanity_list=["ass"]).check(content).passed is passed
 
 
 @pytest.mark.parametrize("content", ["badwords are no badwordy", "2024 ba", "**bold**", "b*d"])
@@ -359,6 +360,18 @@ def test_what_is_no_pattern_is_refused_at_once(cls, setting):
         cls(**{setting: "abc"})
     with pytest.raises(HelperSettingError, match="pattern_seconds"):
         cls(pattern_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["ab", "1 ", "1.", "a@", "@a.", "+1", "DE00A", "2001:", "a1", "f*", "aaa ", "ignore all ",
+     "you are now a ", "print the ", "decode a ", "answer a ", "one ", "a ", "<|", "4111 "],
+)  # fmt: skip
+def test_v18_hostile_content_is_checked_in_linear_time(piece):
+    # The limit is the runner's time-out: going back and forth would take minutes here.
+    content = piece * (40_000 // len(piece))
+    for check in (PIIDetector(redact=True), ContentFilter(), InjectionDetector()):
+        assert isinstance(check.check(content), GuardrailResult)
 
 
 # --- ContentLengthCheck -----------------------------------------------------------------------

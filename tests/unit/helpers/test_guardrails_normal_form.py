@@ -52,8 +52,10 @@ def test_writing_that_looks_like_nothing_in_ascii_is_left_as_it_is(content):
         ("bob(at)example[dot]com", "bob@example.com"),
         ("192[.]168[.]1[.]1", "192.168.1.1"),
         ("one nine two dot 168 dot 1 dot 1", "192.168.1.1"),
-        ("call five five five, one two three, four five six seven now", "call 5551234567 now"),
-        ("double five, triple zero, nine", "550009"),
+        ("call five five five, one two three, four five six seven now", "call 555 123 4567 now"),
+        ("double five, triple zero, nine", "55 000 9"),
+        ("plus four nine three zero", "+4930"),
+        ("s p a c e d  o u t", "spaced out"),
         ("five five five dash one two three", "555-123"),
         ("s.h.i.t happens", "shit happens"),
         ("i g n o r e  this", "ignore  this"),
@@ -119,7 +121,10 @@ def test_a_place_leads_back_through_any_edits(content, data):
             assert (start, end) in {(a, b) for a, b, _ in edits}
 
 
-def test_v18_hostile_disguises_are_read_in_linear_time():
+@pytest.mark.parametrize(
+    "piece",
+    ["a ", "a.", "one ", "double ", " dot ", "a at ", "@ ", "(at", "1 dot ", "\u200b", "a-", "  "],
+)
+def test_v18_hostile_disguises_are_read_in_linear_time(piece):
     # The limit is the runner's time-out: going back and forth would take hours here.
-    for piece in ("a ", "a.", "one ", "double ", " dot ", "a at ", "@ ", "(at", "1 dot ", "\u200b"):
-        assert readings_of(piece * 20_000).readings
+    assert readings_of(piece * 10_000).readings

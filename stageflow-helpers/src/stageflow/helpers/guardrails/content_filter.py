@@ -25,9 +25,10 @@ DEFAULT_PROFANITY: Final = frozenset(_PROFANITY.split())
 _WORD: Final = re.compile(r"[^\W_]+")
 # What has a sign or digit in it that may stand for a letter.
 _DISGUISED: Final = re.compile(r"(?<![\w@$!|+*#])[a-z@$!|+*#]*[0-9@$!|+*#][\w@$!|+*#]*")
-_STRETCHED: Final = re.compile(r"[a-z]*?([a-z])\1{2}[a-z]*")
-_RUN_OF_ONE: Final = re.compile(r"([a-z])\1{2,}")
-_SIGNS: Final = "@$!|+*#"
+_STRETCH: Final = re.compile(r"([a-z])\1{2,}")
+_WORD_BEHIND: Final = re.compile(r"[a-z]{0,60}")
+_WORD_BEFORE: Final = re.compile(r"(?<![a-z])[a-z]{0,30}\Z")
+_LETTER: Final = re.compile(r"[a-z@$]")
 _MASKS: Final = re.compile(r"[*#]")
 _TO_L: Final = str.maketrans("1!|", "lll")
 
@@ -94,10 +95,14 @@ class ContentFilter:
 
     def _profanity(self, content: Content) -> list[PolicyViolation]:
         found: dict[str, tuple[int, int]] = {}
-        for reading in content.word_readings:
+        for reading in content.lowered:
             for word, start, end in self._words_in(reading.text):
                 if word not in found:
                     found[word] = reading.original_span(start, end)
+        if self._phrases is not None:
+            for reading in content.word_readings:
+                for phrase in self._phrases.finditer(reading.text):
+                    found.setdefault(phrase[0], reading.original_span(*phrase.span()))
         return [
             PolicyViolation(
                 ViolationType.PROFANITY,
@@ -115,20 +120,28 @@ class ContentFilter:
             place = re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", text)
             assert place is not None
             yield word, *place.span()
-        if self._phrases is not None:
-            for phrase in self._phrases.finditer(text):
-                yield phrase[0], *phrase.span()
         for token in _DISGUISED.finditer(text):
             yield from self._undisguised(token)
-        for token in _STRETCHED.finditer(text):
-            for times in (r"\1", r"\1\1"):
-                if (word := _RUN_OF_ONE.sub(times, token[0])) in self._words:
-                    yield word, *token.span()
+        for stretch in _STRETCH.finditer(text):
+            yield from self._unstretched(text, stretch)
+
+    def _unstretched(self, text: str, stretch: re.Match[str]) -> Iterator[tuple[str, int, int]]:
+        """Yield the words that the word around a stretched letter may stand for."""
+        before = _WORD_BEFORE.search(text[max(0, stretch.start() - 31) : stretch.start()])
+        behind = _WORD_BEHIND.match(text, stretch.end())
+        if before is None or behind is None:
+            return
+        start, end = stretch.start() - len(before[0]), behind.end()
+        for times in (r"\1", r"\1\1"):
+            if (word := _STRETCH.sub(times, text[start:end])) in self._words:
+                yield word, start, end
 
     def _undisguised(self, token: re.Match[str]) -> Iterator[tuple[str, int, int]]:
         """Yield the words that a token with signs in it may stand for."""
         spelled = token[0].rstrip("!|+*#")
         bare = spelled.lstrip("*#+|!")
+        if not _LETTER.search(bare):  # `455` is more often a number than a word
+            return
         start = token.start() + len(spelled) - len(bare)
         span = start, start + len(bare)
         for plain in {plain_leetspeak(bare), plain_leetspeak(bare.translate(_TO_L))}:

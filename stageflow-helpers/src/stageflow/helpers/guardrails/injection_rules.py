@@ -105,7 +105,7 @@ INJECTION_RULES: Final = (
         r"(?:do not|don t|never|stop|no longer) (?:follow(?:ing)?|obey(?:ing)?|comply with) ",
         r"(?:(?:any|all|the|your|of|these|those) ){0,3}",
         r"(?:(?:previous|prior|original|earlier|system|above|safety) ){1,2}",
-        r"(?:instructions|prompt|rules|guidelines|directives|restrictions)",
+        _ORDERS,
     ),
     # Be somebody else.
     _rule(
@@ -177,7 +177,7 @@ INJECTION_RULES: Final = (
         "above before prior",
         rf"{_REPEAT} (?:(?:out|back|me|to|verbatim|exactly|all|of|the|every|each|everything|words?",
         r"|text|lines?|content|instructions|you|were|told|given|that|was|is|are) ){1,8}",
-        r"(?:above (?:this|verbatim|starting|into|in a|word|message|line|prompt|[^a-z]|$)",
+        r"(?:above (?:this|verbatim|starting|into|in a|word|message|line|prompt|$)",
         r"|before (?:this|my) (?:message|line|prompt|conversation|sentence)|prior to this)",
     ),
     _rule(

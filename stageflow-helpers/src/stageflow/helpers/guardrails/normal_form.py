@@ -99,14 +99,20 @@ class Content(str):
         return _read(str(self))
 
     @cached_property
+    def lowered(self) -> tuple[Reading, ...]:
+        """The readings in lower case."""
+        return tuple(reading.respelled(reading.text.lower()) for reading in self.readings)
+
+    @cached_property
     def word_readings(self) -> tuple[Reading, ...]:
-        """The readings in lower case, also with leetspeak written out."""
-        found: dict[str, Reading] = {}
-        for spell in (str.lower, plain_leetspeak):
-            for reading in self.readings:
-                text = spell(reading.text.lower())
-                found.setdefault(text, reading.respelled(text))
-        return tuple(found.values())
+        """The readings in lower case, then those that differ with leetspeak written out."""
+        known = {reading.text for reading in self.lowered}
+        plain = (
+            reading.respelled(text)
+            for reading in self.lowered
+            if (text := plain_leetspeak(reading.text)) not in known
+        )
+        return (*self.lowered, *plain)
 
 
 def readings_of(content: str) -> Content:
@@ -122,7 +128,7 @@ def plain_leetspeak(text: str) -> str:
 def _read(text: str) -> tuple[Reading, ...]:
     folded = _folded(text)
     revealed = folded
-    for reveal in (_close_up, _digits, _separators):
+    for reveal in (_close_up, _drop_signs, _digits, _separators):
         revealed = revealed.edited(reveal(revealed.text))
     return (folded,) if revealed is folded else (folded, revealed)
 
@@ -198,9 +204,12 @@ def _folded(text: str) -> Reading:
 
 # --- disguises -----------------------------------------------------------------------------
 
-# Single characters with the same separator between them: `i g n o r e`, `s.p.a.m`.
-_SPACED: Final = re.compile(
-    r"(?<![^\W_])[^\W_](?P<sep>[ ._*|/~-])[^\s](?P=sep)(?:[^\s](?P=sep))*[^\W_](?![^\W_])"
+# Single characters with room between them, more of it between words: `i g n o r e  t h i s`.
+_SPACED: Final = re.compile(r"(?<![^\W_])[^\s](?: {1,3}[^\s]){2,}(?![^\W_])")
+_ROOM: Final = re.compile(r" +")
+# Single characters with the same sign between them: `s.p.a.m`.
+_DOTTED: Final = re.compile(
+    r"(?<![^\W_])[^\W_](?P<sep>[._*|/~-])[^\s](?P=sep)(?:[^\s](?P=sep))*[^\W_](?![^\W_])"
 )
 _DIGIT_WORDS: Final = {
     word: str(digit)
@@ -212,16 +221,16 @@ _DIGIT_WORDS: Final = {
 _TIMES: Final = {"double": 2, "triple": 3, "treble": 3}
 _ELEMENT = rf"(?:(?:double|triple|treble)[ -])?(?:{'|'.join(_DIGIT_WORDS)}|\d{{1,4}})\b"
 _BETWEEN = r"[ \t\r\n]{0,2}[,.-]?[ \t\r\n]{0,2}"
-_JOINT = r"(?:(?:dash|hyphen|minus|plus)\b[ ,]{1,2})?"
+_JOINT = r"(?:(?:dash|hyphen|minus|dot|point)\b[ ,]{1,2})?"
 # Words of digits in a row, at least three; digits may stand between them.
 _SPELLED: Final = re.compile(
-    rf"\b(?:double |triple |treble )?(?:{'|'.join(_DIGIT_WORDS)})\b"
+    rf"\b(?:plus )?(?:double |triple |treble )?(?:{'|'.join(_DIGIT_WORDS)})\b"
     rf"(?:{_BETWEEN}{_JOINT}{_ELEMENT}){{2,}}",
     re.IGNORECASE,
 )
 _SPELLED_PART: Final = re.compile(
     rf"(?:(double|triple|treble)[ -])?\b(?:({'|'.join(_DIGIT_WORDS)})|(\d+))\b"
-    r"|\b(dash|hyphen|minus)\b|\b(plus)\b",
+    r"|[ ]?\b(?:(dash|hyphen|minus)|(dot|point)|(plus))\b[ ]?|,",
     re.IGNORECASE,
 )
 _BRACKETED: Final = re.compile(
@@ -244,22 +253,26 @@ _ADDRESS_PART: Final = re.compile(r"\s*(?:(@|\bat\b)|(\.|\bdot\b))\s*", re.IGNOR
 
 def _close_up(text: str) -> Iterator[Edit]:
     for run in _SPACED.finditer(text):
+        for room in _ROOM.finditer(text, *run.span()):
+            yield (*room.span(), " " if room.end() - room.start() > 1 else "")
+
+
+def _drop_signs(text: str) -> Iterator[Edit]:
+    for run in _DOTTED.finditer(text):
         for at in range(run.start() + 1, run.end() - 1, 2):
             yield at, at + 1, ""
 
 
 def _digits(text: str) -> Iterator[Edit]:
     for run in _SPELLED.finditer(text):
-        yield (*run.span(), _SPELLED_PART.sub(_digit, run[0]).translate(_JOINED))
-
-
-_JOINED: Final = {ord(char): None for char in " \t\r\n,."}
+        yield (*run.span(), "".join(map(_digit, _SPELLED_PART.finditer(run[0]))))
 
 
 def _digit(part: re.Match[str]) -> str:
-    times, word, digits, dash, plus = part.groups()
-    if dash or plus:
-        return "-" if dash else "+"
+    """Return what a part of spelled-out digits stands for; a comma separates groups of them."""
+    times, word, digits, dash, dot, plus = part.groups()
+    if not word and not digits:
+        return "-" if dash else "." if dot else "+" if plus else " "
     return (_DIGIT_WORDS[word.lower()] if word else digits) * _TIMES.get((times or "").lower(), 1)
 
 

@@ -21,7 +21,7 @@ __all__ = (
     "luhn_is_valid",
 )
 
-KINDS: Final = ("credit_card", "iban", "ssn", "ip_address", "email", "phone")
+KINDS: Final = ("iban", "credit_card", "ssn", "ip_address", "email", "phone")
 """The kinds of personal data, those that are surest first."""
 
 
@@ -70,7 +70,7 @@ _IBAN_LENGTHS: Final = {
     for country in countries.split()
 }  # fmt: skip
 _SSN: Final = re.compile(
-    r"(?<![\w.+-])(?!000|666|9)\d{3}([ .-])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)", re.ASCII
+    r"(?<![\w.+-])(?!000|666|9)\d{3}[ .-](?!00)\d\d[ .-](?!0000)\d{4}(?![\w-]|\.\d)", re.ASCII
 )
 _BARE_SSN: Final = re.compile(r"(?<!\w)(?!000|666|9)\d{3}(?!00)\d\d(?!0000)\d{4}(?!\w)", re.ASCII)
 _ABOUT_SSN: Final = re.compile(r"\bssn\b|social security", re.IGNORECASE)
@@ -93,11 +93,11 @@ _FILE_ENDINGS: Final = frozenset(
     {"png", "jpg", "jpeg", "gif", "svg", "webp", "ico", "css", "js", "ts"}
 )
 _PHONE_ABROAD: Final = re.compile(
-    r"(?<![\w+.=)\]-])\+ ?[1-9][0-9 .()\u00a0/-]{5,24}[0-9](?![\w+]|[.,-]\d)"
+    r"(?<![\w+.=)\]-])\+[1-9][0-9 .()\u00a0/-]{5,24}[0-9](?![\w+]|[.,-]\d)"
 )
 # Three, three and four digits, as written in North America.
 _PHONE_AT_HOME: Final = re.compile(
-    r"(?<![\w.+/-])(?:1[ .-])?(?:\(\d{3}\)[ .-]?|[2-9]\d\d[ .-])\d{3}[ .-]\d{4}(?![\w-]|\.\d)",
+    r"(?<![\w.+/-])(?:1[ .-])?(?:\( ?\d{3} ?\)[ .-]?|[2-9]\d\d[ .-])\d{3}[ .-]\d{4}(?![\w-]|\.\d)",
     re.ASCII,
 )
 # Written otherwise, a number is a phone's if the text says so.

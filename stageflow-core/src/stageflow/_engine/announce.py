@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,6 +54,7 @@ class Announcer:
 
     __slots__ = (
         "_base",
+        "_calls",
         "_context",
         "_ended",
         "_epoch",
@@ -60,6 +62,7 @@ class Announcer:
         "_last",
         "_last_text",
         "_listeners",
+        "_names",
         "_prefix",
         "_run",
         "_shift",
@@ -72,6 +75,8 @@ class Announcer:
     def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
         self._run = run
         self._listeners = tuple(listeners)
+        self._names = run.plan.names
+        self._calls = run.plan.calls
         self._is_alone = len(self._listeners) == 1
         self._context = context
         self._wide_stage = run.options.wide_stage
@@ -96,10 +101,9 @@ class Announcer:
         self._send(type, told)
 
     def _send(self, type: str, facts: dict[str, Any]) -> None:
-        alone = self._is_alone
         for listener in self._listeners:
             try:
-                listener(type, facts if alone else facts.copy())
+                listener(type, facts if self._is_alone else facts.copy())
             except Exception:  # noqa: BLE001 - a listener is told, it does not decide
                 # Watching a run must not change how it goes.
                 _log.exception("listener.failed", event_type=type, listener=repr(listener))
@@ -107,7 +111,7 @@ class Announcer:
     def _text_of(self, instant: float) -> str:
         """Return the time of day at an instant of the run's clock, as `isoformat` writes it."""
         if instant == self._last:
-            return self._last_text  # a stage most often begins when another one ends
+            return self._last_text
         micro = round((instant - self._run.began) * 1e6) - self._shift
         if not 0 <= micro < _MILLION:
             second, micro = divmod(micro + self._shift + self._epoch, _MILLION)
@@ -130,10 +134,8 @@ class Announcer:
         run = self._run
         if not run.options.announce_run:
             return
-        counts = dict.fromkeys(_STAGE_EVENTS, 0)
-        for output in run.outputs:
-            if output is not None:
-                counts[output.status._value_] += 1
+        ended = Counter([output.status._value_ for output in run.outputs if output is not None])
+        counts = {status: ended[status] for status in _STAGE_EVENTS}
         self.tell(
             f"pipeline.{status}",
             {
@@ -167,10 +169,11 @@ class Announcer:
         facts = self._started.copy()
         began = run.starts[index]
         assert began is not None
-        facts["timestamp"] = self._start_texts[index] = self._text_of(began)
-        plan = run.plan
-        facts["stage"] = plan.names[index]
-        facts["kind"] = plan.calls[index].kind._value_
+        # A stage most often begins when another one ends.
+        text = self._last_text if began == self._last else self._text_of(began)
+        facts["timestamp"] = self._start_texts[index] = text
+        facts["stage"] = self._names[index]
+        facts["kind"] = self._calls[index].kind._value_
         self._send("stage.started", facts)
 
     def stage_ended(self, index: int, output: StageOutput) -> None:
@@ -187,18 +190,18 @@ class Announcer:
 
     def _tell_end(self, index: int, output: StageOutput, now: float) -> None:
         run = self._run
-        plan = run.plan
         status = output.status._value_
         end = run.ends[index]
         facts = self._ended.copy()
         facts["timestamp"] = timestamp = self._text_of(now)
-        facts["stage"] = plan.names[index]
-        facts["kind"] = plan.calls[index].kind._value_
+        facts["stage"] = self._names[index]
+        facts["kind"] = self._calls[index].kind._value_
         if index in run.attempts:
             facts["attempt"] = run.attempts[index]
         facts["status"] = status
         facts["ended_at"] = ended_at = timestamp if end == now else self._text_of(end)
-        facts["started_at"] = self._started_at(index) or ended_at
+        started_at = None if index in run.attempts else self._start_texts[index]
+        facts["started_at"] = started_at or self._began_again(index) or ended_at
         facts["duration_ms"] = output.duration_ms
         if status == "ok":
             facts["data_keys"] = sorted(map(str, output.data)) if output.data else []
@@ -212,11 +215,8 @@ class Announcer:
                 self._wide_stage.emit_stage_wide, name, run.result(index), self._context
             )
 
-    def _started_at(self, index: int) -> str | None:
-        known = self._start_texts[index]
-        if known is not None and index not in self._run.attempts:
-            return known
-        # Run again, it began anew and was not told so.
+    def _began_again(self, index: int) -> str | None:
+        """Return when a stage began whose beginning was not told, or is not the last one."""
         began = self._run.starts[index]
         return None if began is None else self._text_of(began)
 

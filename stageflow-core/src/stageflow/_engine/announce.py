@@ -64,6 +64,7 @@ class Announcer:
         "_listeners",
         "_names",
         "_prefix",
+        "_results",
         "_run",
         "_shift",
         "_start_texts",
@@ -92,6 +93,7 @@ class Announcer:
         self._prefix = ""
         self._last = -1.0
         self._last_text = ""
+        self._results: dict[str, StageResult] = {}
         self._start_texts: list[str | None] = [None] * len(run.plan)
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
@@ -151,8 +153,8 @@ class Announcer:
     def summarise_run(self) -> None:
         """Have the run summarised, if anybody wants that."""
         if self._wide_pipeline is not None:
-            run = self._run
-            results = {name: run.result(index) for index, name in enumerate(run.plan.names)}
+            known, make = self._results, self._run.result
+            results = {name: known.get(name) or make(i) for i, name in enumerate(self._names)}
             self._summarise(self._wide_pipeline.emit_pipeline_wide, results, self._context)
 
     def _summarise(self, emit: Callable[..., None], *args: Any) -> None:
@@ -210,10 +212,9 @@ class Announcer:
             facts.update(self._reason(index, output))
         self._send(_STAGE_EVENTS[status], facts)
         if self._wide_stage is not None:
-            name = run.plan.names[index]
-            self._summarise(
-                self._wide_stage.emit_stage_wide, name, run.result(index), self._context
-            )
+            name = self._names[index]
+            result = self._results[name] = run.result(index)
+            self._summarise(self._wide_stage.emit_stage_wide, name, result, self._context)
 
     def _began_again(self, index: int) -> str | None:
         """Return when a stage began whose beginning was not told, or is not the last one."""

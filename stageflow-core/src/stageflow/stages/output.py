@@ -11,7 +11,7 @@ from stageflow.errors import StageflowError
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
 
-__all__ = ("CancelScope", "StageOutput", "as_artifacts", "as_events", "timed_output")
+__all__ = ("CancelScope", "StageOutput", "as_artifacts", "as_events", "as_status", "timed_output")
 
 CancelScope = Literal["run", "branch"]
 
@@ -26,7 +26,8 @@ def as_events(items: Iterable[StageEvent]) -> tuple[StageEvent, ...]:
     return tuple(items)
 
 
-def _as_status(value: StageStatus | str) -> StageStatus:
+def as_status(value: StageStatus | str) -> StageStatus:
+    """Return the status that *value* is or names."""
     # Looking up an enum member costs more than all the rest of an output.
     return value if type(value) is StageStatus else StageStatus(value)
 
@@ -64,7 +65,7 @@ class StageOutput(_Open):
         retryable: Whether another attempt could help; None where the stage does not know.
     """
 
-    status: StageStatus = attrs.field(converter=_as_status)
+    status: StageStatus = attrs.field(converter=as_status)
     data: dict[str, Any] = attrs.field(factory=dict)
     artifacts: tuple[StageArtifact, ...] = attrs.field(default=(), converter=as_artifacts)
     events: tuple[StageEvent, ...] = attrs.field(default=(), converter=as_events)

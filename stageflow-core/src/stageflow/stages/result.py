@@ -9,7 +9,7 @@ import attrs
 
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
-from stageflow.stages.output import as_artifacts, as_events
+from stageflow.stages.output import as_artifacts, as_events, as_status
 
 __all__ = ("StageResult",)
 
@@ -31,7 +31,7 @@ class StageResult:
     """
 
     name: str
-    status: StageStatus = attrs.field(converter=StageStatus)
+    status: StageStatus = attrs.field(converter=as_status)
     started_at: datetime
     ended_at: datetime
     data: dict[str, Any] = attrs.field(factory=dict)

@@ -460,7 +460,7 @@ class Run:
                     self._spawn()
             else:
                 await anyio.lowlevel.checkpoint()
-            status = self._status()
+            status = await self._status()
         except Exception:
             status = "failed"
             raise
@@ -501,8 +501,11 @@ class Run:
         if self._announcer is not None:
             self._announcer.run_started()
 
-    def _status(self) -> RunStatus:
+    async def _status(self) -> RunStatus:
         if self._stopping is not None:
+            if _is_cancelled_from_outside():
+                # Trio's task groups end well if all of their tasks do, as shielded ones may.
+                await anyio.lowlevel.checkpoint()
             return self._stopping
         if self._remaining:
             names, outputs = self.plan.names, self.outputs
@@ -853,8 +856,10 @@ class Run:
         return StageOutput.fail(describe(error))
 
     def _is_caller_cancelled(self, scope: anyio.CancelScope) -> bool:
-        # The second is dear. It is needed only while the cancellation is on its way to the scope.
-        return scope.cancel_called or (self._interrupted and _is_cancelled_from_outside())
+        # Asyncio's task groups notice by themselves, if later than a stage that was interrupted.
+        if self._on_asyncio and not self._interrupted:
+            return scope.cancel_called
+        return _is_cancelled_from_outside()
 
     def _note_abandoned(self, stage: str) -> None:
         self.abandoned.add(stage)

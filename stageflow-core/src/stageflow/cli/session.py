@@ -115,12 +115,19 @@ def write_json(stream: TextIO, document: Any) -> None:
     """Write *document* as JSON, indented for people; never raises for what is in it."""
     import json
 
-    from stageflow.events.encoding import to_json
-
-    # `to_json` knows a text for everything; what is left is plain.
     terminal = Terminal(stream)
-    plain = json.loads(to_json(document))
-    terminal.line(json.dumps(plain, ensure_ascii=not terminal.is_utf8, indent=2))
+
+    def dumped(plain: Any) -> str:
+        return json.dumps(plain, ensure_ascii=not terminal.is_utf8, allow_nan=False, indent=2)
+
+    try:
+        text = dumped(document)
+    except (TypeError, ValueError, RecursionError):
+        # It costs an import that plain data can do without, and knows a text for everything.
+        from stageflow.events.encoding import to_json
+
+        text = dumped(json.loads(to_json(document)))
+    terminal.line(text)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):

@@ -298,7 +298,7 @@ def harmless(draw: Draw) -> str:
     decoys = (
         f"Order {number} left on {year}-{month:02}-{day:02} at 10:{draw.randint(10, 59)}:07.",
         f"Invoice no. {digits(draw, 4)}-{digits(draw, 4)}-{digits(draw, 4)}, {day}.{month}.{year}",
-        f"version {draw.randint(1, 9)}.{draw.randint(0, 20)}.{draw.randint(0, 9)}.{digits(draw, 2)}",
+        f"version {draw.randint(1, 9)}.{draw.randint(0, 20)}.{digits(draw, 1)}.{digits(draw, 2)}",
         f"unix time 17{digits(draw, 8)}, build 20{digits(draw, 10)}",
         f"commit {draw.getrandbits(160):040x}",
         f"id {draw.getrandbits(128):032x}"[:39],

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from document_audit.findings import to_findings
-from document_audit.personal_scan import find_personal, iban_is_valid, luhn_is_valid
+from document_audit.personal_scan import find_personal
+from stageflow.helpers.guardrails.personal_data import iban_is_valid, luhn_is_valid
 from support.labelled_folder import card_number, drawing, iban
 
 numbers = st.text("0123456789", min_size=2, max_size=24)

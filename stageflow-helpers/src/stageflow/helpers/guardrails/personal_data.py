@@ -55,8 +55,9 @@ _BRANDS: Final = (
     ("JCB", re.compile(r"35(?:2[89]|[3-8]\d)\d{12}")),
     ("UnionPay", re.compile(r"62\d{14,17}")),
 )
+# From its first digit, since there are fewer digits than letters to begin at.
 _IBAN: Final = re.compile(
-    r"[A-Za-z](?<![A-Za-z0-9][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}", re.ASCII
+    r"\d(?<=[A-Za-z]{2}\d)(?<![A-Za-z0-9][A-Za-z]{2}\d)\d(?:[ -]?[A-Za-z0-9]){11,30}", re.ASCII
 )
 _IBAN_LENGTHS: Final = {
     country: length
@@ -83,7 +84,7 @@ _NO_ADDRESS: Final = re.compile(
     re.IGNORECASE,
 )
 _LOCAL_PART: Final = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9._%+'-]{0,62}[A-Za-z0-9_+-])?\Z", re.ASCII
+    r"[A-Za-z0-9_](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_+-])?\Z", re.ASCII
 )
 _DOMAIN: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9@-])",
@@ -192,17 +193,16 @@ def _card(match: re.Match[str]) -> Iterator[PersonalData]:
 
 def _account_numbers(text: str) -> Iterator[PersonalData]:
     for match in _IBAN.finditer(text):
+        start = match.start() - 2
         # What follows may look like more of it: take as much as the country says.
-        length, used = _IBAN_LENGTHS.get(match[0][:2].upper(), 0), 0
-        for char in match[0]:
-            length -= char not in " -"
-            used += 1
-            if length <= 0:
-                break
-        end = match.start() + used
-        iban = match[0][:used].replace(" ", "").replace("-", "").upper()
+        length, end = _IBAN_LENGTHS.get(text[start : start + 2].upper(), 0), start
+        while length > 0 and end < match.end():
+            length -= text[end] not in " -"
+            end += 1
+        value = text[start:end]
+        iban = value.replace(" ", "").replace("-", "").upper()
         if iban_is_valid(iban) and not text[end : end + 1].isalnum():
-            yield PersonalData(match.start(), end, "iban", text[match.start() : end])
+            yield PersonalData(start, end, "iban", value)
 
 
 # --- the others ----------------------------------------------------------------------------

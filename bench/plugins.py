@@ -25,7 +25,7 @@ from stageflow.plugins import Plugins
 PLUGINS = 50
 TURNS = 25
 CALLS = 100_000
-COMMAND = "import sys; from stageflow.cli.main import main; sys.exit(main())"
+COMMAND = Path(sys.executable).with_name("stageflow")
 
 
 def install_plugins(folder: Path, count: int) -> None:
@@ -53,8 +53,8 @@ def seconds(*arguments: str, path: Path) -> float:
     variables = {**os.environ, "PYTHONPATH": str(path)}
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments],
-        cwd=path,
+        [COMMAND, *arguments],
+        cwd=path.parent,
         env=variables,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -73,7 +73,7 @@ def nanoseconds(call: Callable[[], object]) -> float:
 def commands() -> dict[str, float]:
     """Return the figures of both commands."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
+        path = Path(folder, "installed")
         install_plugins(path, PLUGINS)
         seconds("plugins", "list", path=path)  # writes what Python compiles
         turns = [

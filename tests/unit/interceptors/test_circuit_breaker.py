@@ -12,10 +12,12 @@ import pytest
 from stageflow import Pipeline, PipelineContext, RetryPolicy, StageOutput, UnifiedStageGraph
 from stageflow._engine.run import RunReport
 from stageflow.interceptors import (
+    BaseInterceptor,
     CircuitBreakerInterceptor,
     CircuitOpenError,
     CircuitState,
     InterceptorDeniedError,
+    InterceptorResult,
 )
 from stageflow.testing import TestClock
 
@@ -187,6 +189,26 @@ async def test_a_probe_that_is_cancelled_gives_its_place_to_the_next() -> None:
     ward.patient.gate, ward.patient.outcome = None, None
     assert (await ward.visit()).status == "completed"
     assert ward.state is CLOSED
+
+
+async def test_a_stage_that_another_interceptor_denies_has_not_failed() -> None:
+    class Denies(BaseInterceptor):
+        priority = 300
+
+        async def before(self, stage_name: str, ctx: PipelineContext) -> InterceptorResult:
+            return InterceptorResult(stage_ran=False, error="no")
+
+    breaker = CircuitBreakerInterceptor(1)
+    graph = Pipeline().with_stage("a", Patient(), "work").build(interceptors=[breaker, Denies()])
+    assert (await graph.execute(PipelineContext())).status == "failed"
+    assert breaker.state("a") is CLOSED
+
+
+async def test_a_denial_that_a_stage_passes_on_from_elsewhere_is_its_failure() -> None:
+    ward = Ward(threshold=1)
+    ward.patient.outcome = InterceptorDeniedError("another", "auth", "no")
+    await ward.visit()
+    assert ward.state is OPEN
 
 
 async def test_what_began_before_the_circuit_changed_has_no_say() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,7 @@ from stageflow.interceptors import (
     InMemoryIdempotencyStore,
     InterceptorDeniedError,
 )
+from stageflow.interceptors.idempotency_store import KeyLocks
 from stageflow.testing import TestClock
 
 pytestmark = pytest.mark.anyio
@@ -468,6 +470,55 @@ class TestDuplicatesAtOnce:
             for _ in range(5):
                 tasks.start_soon(graph.execute, asking())
         assert len(store._locks) == 0
+
+
+class TestKeyLocks:
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    async def test_who_is_called_and_cancelled_at_once_hands_the_key_on(self) -> None:
+        locks = KeyLocks()
+        held: list[str] = []
+
+        async def hold(who: str) -> None:
+            async with locks.hold("k"):
+                held.append(who)
+
+        async with locks.hold("k"):
+            second = asyncio.create_task(hold("second"))
+            third = asyncio.create_task(hold("third"))
+            await anyio.wait_all_tasks_blocked()
+        second.cancel()  # it was called already, and has not come to know it
+        with anyio.fail_after(5):
+            await third
+        assert second.cancelled()
+        assert held == ["third"]
+        assert len(locks) == 0
+
+    async def test_who_waits_in_another_thread_is_woken(self) -> None:
+        locks = KeyLocks()
+        waits = threading.Event()
+
+        def wait() -> None:
+            async def main() -> None:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(hold)
+                    await anyio.wait_all_tasks_blocked()
+                    waits.set()
+
+            async def hold() -> None:
+                async with locks.hold("k"):
+                    pass
+
+            anyio.run(main)
+
+        thread = threading.Thread(target=wait, daemon=True)
+        async with locks.hold("k"):
+            thread.start()
+            await anyio.to_thread.run_sync(waits.wait, 10)
+            # Its event loop has nothing to do any more, and looks at nothing by itself.
+            await anyio.to_thread.run_sync(thread.join, 0.02)
+            assert thread.is_alive()
+        await anyio.to_thread.run_sync(thread.join, 10)
+        assert not thread.is_alive()
 
 
 class Mapped:

@@ -15,6 +15,7 @@ from opentelemetry.trace import StatusCode
 
 from stageflow import Pipeline, PipelineContext, RetryPolicy, StageOutput
 from stageflow.interceptors import (
+    BaseInterceptor,
     TracingInterceptor,
     TransientError,
     run_with_interceptors,
@@ -185,6 +186,25 @@ async def test_a_run_is_a_child_of_the_callers_span_and_leaves_it_current(traces
         await graph.run(PipelineContext())
         assert trace.get_current_span() is caller
     assert parent_of(traces.spans["pipeline p"]) == caller.get_span_context().span_id
+
+
+async def test_a_stages_span_is_current_for_what_stands_further_in_alone(traces: Traces) -> None:
+    seen: list[bool] = []
+
+    class Looks(BaseInterceptor):
+        def __init__(self, priority: int) -> None:
+            self.priority = priority
+
+        async def after(self, stage_name: str, result: Any, ctx: Any) -> None:
+            seen.append(trace.get_current_span().get_span_context().is_valid)
+
+    graph = (
+        Pipeline("p")
+        .with_stage("a", lambda _: None, "work")
+        .build(interceptors=[traces.interceptor, Looks(1), Looks(99)])
+    )
+    await graph.run(PipelineContext())
+    assert seen == [True, False]
 
 
 async def test_two_runs_at_once_are_two_traces(traces: Traces) -> None:

@@ -243,6 +243,7 @@ def test_blocked_patterns_search_the_original_and_the_normalized_content():
     (leet,) = check("buy w34p0ns now").violations
     assert leet.metadata == {"pattern": r"weapons?\b", "normalized": True}
     assert leet.location == (4, 11)
+    assert [v.location for v in check("Buy w34p0ns!").violations] == [(4, 11)]
 
 
 def test_patterns_mean_what_they_mean_to_re():

@@ -122,7 +122,8 @@ def readings_of(content: str) -> Content:
 
 def plain_leetspeak(text: str) -> str:
     """Return *text* with digits and signs that stand for letters replaced, one for one."""
-    return text.translate(_LEETSPEAK)
+    plain = text.translate(_LEETSPEAK)
+    return _LETTER_SIGN.sub(lambda sign: _LETTER_SIGNS[sign[0]], plain)
 
 
 def _read(text: str) -> tuple[Reading, ...]:
@@ -133,7 +134,10 @@ def _read(text: str) -> tuple[Reading, ...]:
     return (folded,) if revealed is folded else (folded, revealed)
 
 
-_LEETSPEAK: Final = str.maketrans("013457@$!|+", "oieastasilt")
+_LEETSPEAK: Final = str.maketrans("013457@$", "oieastas")
+# Signs that end a word more often than they stand for its last letter.
+_LETTER_SIGNS: Final = {"!": "i", "|": "l", "+": "t"}
+_LETTER_SIGN: Final = re.compile(r"[!|+](?=[\w!|+])")
 
 # --- Unicode -------------------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ async def measure() -> dict[str, dict[str, float]]:
                         type="stage.completed", data=DATA
                     ),
                     lambda: kept.append(json.dumps(at)),
-                    lambda file_sink=file_sink: (kept.clear(), file_sink._writer.flush()),  # type: ignore[misc]  # noqa: SLF001
+                    lambda file_sink=file_sink: (kept.clear(), file_sink._writer.flush()),  # type: ignore[misc]
                 )
     gc.enable()
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import attrs
+
 from stageflow._engine.plan import Node, compile_plan
 from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow.context import PipelineContext

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+
 from stageflow import (
     MissingInputError,
     Pipeline,

@@ -106,7 +106,7 @@ class EmitLedger:
         except RuntimeError:
             pending.close("no run and no asyncio loop is there to finish it")
             return
-        task = loop.create_task(pending._finish(), name=f"emit {type}")  # noqa: SLF001
+        task = loop.create_task(pending._finish(), name=f"emit {type}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

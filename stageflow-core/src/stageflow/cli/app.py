@@ -27,6 +27,7 @@ app = typer.Typer(
   stageflow run shop.audit:build -i folder=docs  call the function `build` first
   stageflow run hello.py:pipeline --json | jq    one JSON document, for programs
   stageflow graph hello.py:pipeline              draw it in the terminal
+  stageflow lint hello.py:pipeline               find faults in its wiring
   stageflow runs show last                       tell the story of the newest run
 
 `stageflow COMMAND --help` explains one command.""",
@@ -153,6 +154,31 @@ def graph(
         output=output,
         debug=debug,
     )
+
+
+@app.command(
+    epilog="""Exit status: 0 nothing found; 1 errors found, with --strict also hints; 2 not looked
+at, since something is wrong with the command, the target or its definition."""
+)
+def lint(
+    target: TargetArgument,
+    input: InputOption = [],  # noqa: B006 - typer copies it
+    input_file: InputFileOption = None,
+    json: JsonOption = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Let hints fail, too.")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Find faults in a pipeline's wiring, without running it.
+
+    Stages that are read but not declared, or declared but not read; conditions that nothing
+    decides, and stages that can never run.
+    """
+    from stageflow.cli.lint_command import lint_command
+
+    status = lint_command(
+        target, inputs=input, input_file=input_file, json=json, strict=strict, debug=debug
+    )
+    raise typer.Exit(status)
 
 
 runs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the records of runs.")

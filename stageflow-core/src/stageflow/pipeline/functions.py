@@ -225,6 +225,7 @@ class _BoundFunction:
     """A function stage that knows which of its parameters are stages."""
 
     def __init__(self, found: FunctionStage, reads: tuple[str, ...], whole: frozenset[str]) -> None:
+        self.stage = found
         self._whole = whole
         self._stages = {name: found.parameters[name].default for name in reads}
         self._inputs = {

@@ -1,11 +1,11 @@
 """Make the generated pages of the reference from the source.
 
     python -m dev.reference             write them
-    python -m dev.reference --check     fail if `errors.md` is not what the source says
+    python -m dev.reference --check     fail if a committed one is not what the source says
 
-`docs/reference/errors.md` is committed, since every error points there. The pages of the public
-packages, `docs/reference/api/*.md`, only name what the documentation builder is to fill in; they
-are made anew for each build.
+The pages that list errors, contracts, events and settings are committed, so that they can be read
+without a build. The pages of the public packages, `docs/reference/api/*.md`, only name what the
+documentation builder is to fill in; they are made anew for each build.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from stageflow.errors import StageflowError
 
 ROOT = Path(__file__).parents[1]
-ERRORS_PAGE = ROOT / "docs" / "reference" / "errors.md"
-API_PAGES = ROOT / "docs" / "reference" / "api"
+REFERENCE = ROOT / "docs" / "reference"
+ERRORS_PAGE = REFERENCE / "errors.md"
+API_PAGES = REFERENCE / "api"
 
 RANGES = {
     "SF0": "Roots",
@@ -150,7 +151,7 @@ def public_path(cls: type) -> str:
         module.__name__
         for module in modules()
         if is_public(module.__name__) and cls.__name__ in getattr(module, "__all__", ())
-        if inspect.getattr_static(module, cls.__name__, None) is cls
+        if getattr(module, cls.__name__, None) is cls
     ]
     return f"{min(homes, key=len, default=cls.__module__)}.{cls.__name__}"
 
@@ -228,13 +229,28 @@ def _lives_elsewhere(module: ModuleType, name: str) -> bool:
     return home.startswith("stageflow.") and is_public(home) and _room(home) != here
 
 
+def committed_pages() -> dict[Path, str]:
+    """Return what each of the committed pages should say."""
+    from dev.catalogues import contracts_page, events_page, settings_page
+
+    return {
+        ERRORS_PAGE: errors_page(),
+        REFERENCE / "contracts.md": contracts_page(),
+        REFERENCE / "events.md": events_page(),
+        REFERENCE / "settings.md": settings_page(),
+    }
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the pages, or compare the committed one; return an exit status."""
-    page = errors_page()
-    if "--check" in arguments:
-        return int(not ERRORS_PAGE.exists() or ERRORS_PAGE.read_text(encoding="utf-8") != page)
-    ERRORS_PAGE.write_text(page, encoding="utf-8")
-    write_api_pages(API_PAGES)
+    """Write the pages, or compare the committed ones; return an exit status."""
+    for path, page in committed_pages().items():
+        if "--check" not in arguments:
+            path.write_text(page, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != page:
+            print(f"{path.relative_to(ROOT)} is not what the source says: run `make docs`")
+            return 1
+    if "--check" not in arguments:
+        write_api_pages(API_PAGES)
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.reference import modules
+from dev.reference import committed_pages, modules
 from support.pages import FLAGS, pages, run_page
 from support.workspace import ROOT
 
@@ -16,6 +16,26 @@ from support.workspace import ROOT
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_runs_as_it_stands(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run_page(page, tmp_path, monkeypatch)
+
+
+def test_the_page_on_plugins_shows_the_sample_as_it_is():
+    page = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text(encoding="utf-8")
+    sample = ROOT / "tests" / "plugins" / "stageflow-sample"
+    files = [path for kind in ("py", "toml") for path in sample.rglob(f"*.{kind}")]
+    for path in files:
+        name = path.relative_to(sample).as_posix()
+        text = path.read_text(encoding="utf-8")
+        assert f"# {name}\n{text}```" in page, f"show {name} as it is"
+    assert len(files) >= 6
+
+
+def test_generated_pages_say_what_the_source_says():
+    stale = [
+        path.name
+        for path, page in committed_pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != page
+    ]
+    assert stale == [], "run `python -m dev.reference`"
 
 
 def test_docstrings_run_as_they_stand():

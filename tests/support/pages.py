@@ -7,7 +7,7 @@ A page is one story, told in an empty folder (a page of an example in a copy of 
   also that file from there on;
 - in ``console`` blocks the commands behind ``$`` run, must succeed, and must say what the block
   says; ``...`` stands for anything. Commands that would change the machine (pip, make, git, …) are
-  passed over.
+  passed over, but ``pip install .`` makes the distribution of the page found from there on.
 
 What cannot run is preceded by ``<!-- skip: next "why" -->``.
 """
@@ -18,7 +18,9 @@ import doctest
 import re
 import shutil
 import sys
+import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -50,7 +52,8 @@ def run_page(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.is_relative_to(ROOT / "examples"):
         shutil.copytree(path.parent, folder, dirs_exist_ok=True)
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
+    for place in (folder / "src", folder):
+        monkeypatch.syspath_prepend(str(place))
     story = ModuleType("story")
     monkeypatch.setitem(sys.modules, story.__name__, story)
     python = PythonCodeBlockParser(doctest_optionflags=FLAGS)
@@ -59,7 +62,7 @@ def run_page(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         SkipParser(),
         python,
         CodeBlockParser("toml", _save),
-        CodeBlockParser("console", _console),
+        CodeBlockParser("console", partial(_console, monkeypatch)),
     )
     document = Document.parse(str(path), *parsers)
     document.namespace = vars(story)
@@ -90,13 +93,28 @@ def _save(example: Example) -> None:
         target.write_text(str(example.parsed), encoding="utf-8")
 
 
-def _console(example: Example) -> str | None:
+def _console(monkeypatch: pytest.MonkeyPatch, example: Example) -> str | None:
     checker = doctest.OutputChecker()
     for block in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
         command, _, expected = block.partition("\n")
-        if command.split()[0] not in RUN:
+        if command == "pip install .":
+            _install(monkeypatch)
+        words = [word for word in command.split() if not word.startswith("STAGEFLOW_")]
+        if words[0] not in RUN:
             continue
         said = run("bash", "-c", f"{command} 2>&1", cwd=Path.cwd(), NO_COLOR="1").stdout
         if not checker.check_output(expected, said, FLAGS):
             return f"$ {command}\n--- expected\n{expected}\n--- said\n{said}"
     return None
+
+
+def _install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what pip would with the distribution in this folder, into a folder beside it."""
+    from hatchling.build import build_wheel
+
+    site = Path.cwd() / ".site"
+    wheel = build_wheel(str(site))
+    # To unpack a wheel of plain Python is to install it.
+    with zipfile.ZipFile(site / wheel) as archive:
+        archive.extractall(site)
+    monkeypatch.setenv("PYTHONPATH", str(site))

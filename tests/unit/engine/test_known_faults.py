@@ -519,3 +519,44 @@ async def test_v01_policy_of_the_stage_wins() -> None:
     report = await run_nodes([node("flaky", flaky, policy=policy)], options=jumping())
     assert flaky.calls == 6
     assert report.results()["flaky"].metadata["attempts"] == 6
+
+
+async def test_waiting_for_a_free_thread_takes_none_of_a_stages_time() -> None:
+    clock = TestClock()
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    before = limiter.total_tokens
+    limiter.total_tokens = 1
+    began, release = threading.Event(), threading.Event()
+
+    def first(ctx: Any) -> None:
+        began.set()
+        release.wait(10)
+
+    stages = [
+        node("first", first),
+        node("second", lambda ctx: None),
+        node("waits", lambda_in_thread, policy=StagePolicy(timeout=5)),
+    ]
+    reports: list[RunReport] = []
+
+    async def call() -> None:
+        reports.append(await run_nodes(stages, options=RunOptions(clock=clock)))
+
+    try:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                while not began.is_set():
+                    await anyio.lowlevel.checkpoint()
+                clock.tick(6)
+                release.set()
+    finally:
+        release.set()
+        limiter.total_tokens = before
+    (report,) = reports
+    assert report.status == "completed"
+    assert report.outputs["first"].duration_ms == 6000
+    assert report.outputs["waits"].duration_ms == 0
+
+
+def lambda_in_thread(ctx: Any) -> None: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from stageflow._engine.deadlines import TimeLimit
 from stageflow._engine.errors import StageReturnError, StageTimeoutError
 from stageflow._engine.output_schema import Check, check_output, compile_schema
 from stageflow._engine.validation import fault
@@ -298,13 +299,15 @@ async def _execute_within(timeout: float, invocation: Invocation) -> Any:
     run = invocation.run
     value: Any = None
     with run.new_scope() as scope:
-        deadline = run.deadlines.add(scope, timeout)
+        limit = TimeLimit(run.deadlines, scope, timeout)
+        run.time_limits[invocation.stage_name] = limit
         try:
             value = await invocation.body(invocation.context)
         finally:
-            deadline.close()
+            limit.close()
+            del run.time_limits[invocation.stage_name]
     # Also when the body swallowed the cancellation: a late result is a timeout.
-    if deadline.passed:
+    if limit.passed:
         raise StageTimeoutError(invocation.stage_name, timeout)
     return value
 

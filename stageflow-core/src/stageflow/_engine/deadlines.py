@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from stageflow.contracts.clock import Clock
 
-__all__ = ("Cancellable", "Deadline", "Deadlines")
+__all__ = ("Cancellable", "Deadline", "Deadlines", "TimeLimit")
 
 _PRUNE_FROM = 64
 # Instants are sums of rounded numbers: a clock that slept until one may stand just before it,
@@ -119,3 +119,30 @@ class Deadlines:
                 return True
             heappop(self._heap)
         return False
+
+
+class TimeLimit:
+    """The time that one attempt may take, which can begin anew while it is open."""
+
+    __slots__ = ("_deadline", "_deadlines", "_scope", "_seconds")
+
+    def __init__(self, deadlines: Deadlines, scope: Cancellable, seconds: float) -> None:
+        self._deadlines = deadlines
+        self._scope = scope
+        self._seconds = seconds
+        self._deadline = deadlines.add(scope, seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time was over before the limit was closed."""
+        return self._deadline.passed
+
+    def restart(self) -> None:
+        """Let the time begin now, unless it is over already."""
+        self._deadline.close()
+        if not self._deadline.passed:
+            self._deadline = self._deadlines.add(self._scope, self._seconds)
+
+    def close(self) -> None:
+        """Forget the limit; harmless when the time is over."""
+        self._deadline.close()

@@ -22,7 +22,7 @@ def verdict(plan: Plan, outputs: Sequence[StageOutput | None], index: int) -> St
         index: The stage.
     """
     conditional = plan.calls[index].conditional
-    skip: str | None = None
+    skip: StageOutput | None = None
     for dependency in plan.dependencies[index]:
         output = outputs[dependency]
         assert output is not None
@@ -36,13 +36,14 @@ def verdict(plan: Plan, outputs: Sequence[StageOutput | None], index: int) -> St
                 duration_ms=0.0,
             )
         if output.status is StageStatus.FAIL:
-            return _skipped(f"dependency {name!r} failed: {output.error}", failed=name)
+            return _skipped(f"dependency {name!r} failed: {output.error}", failed_dependency=name)
         if output.status is StageStatus.SKIP and "failed_dependency" in output.metadata:
             failed = output.metadata["failed_dependency"]
-            return _skipped(f"dependency {name!r} was skipped because {failed!r} failed", failed)
+            reason = f"dependency {name!r} was skipped because {failed!r} failed"
+            return _skipped(reason, failed_dependency=failed)
         if conditional and skip is None:
-            skip = _skip_reason(plan, dependency, output, index)
-    return None if skip is None else _skipped(skip)
+            skip = _passed_by(plan, dependency, output, index)
+    return skip
 
 
 def chosen_branches(output: StageOutput) -> tuple[Any, ...]:
@@ -53,13 +54,16 @@ def chosen_branches(output: StageOutput) -> tuple[Any, ...]:
     return tuple(route) if isinstance(route, (list, tuple, set, frozenset)) else (route,)
 
 
-def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -> str | None:
+def _passed_by(plan: Plan, dependency: int, output: StageOutput, index: int) -> StageOutput | None:
+    """Return how conditional stage *index* is skipped on account of *dependency*, if it is."""
     name = plan.names[dependency]
     if output.status is StageStatus.SKIP:
-        reason = output.data.get("reason")
-        return f"dependency {name!r} was skipped" + (f": {reason}" if reason else "")
+        # The first reason is handed on: reasons of reasons would grow with every stage.
+        first = output.metadata.get("skip_cause") or output.data.get("reason")
+        reason = f"dependency {name!r} was skipped" + (f": {first}" if first else "")
+        return _skipped(reason, skip_cause=first or reason)
     if output.data.get("skip_reason"):
-        return str(output.data["skip_reason"])
+        return _skipped(str(output.data["skip_reason"]))
     if "route" not in output.data:
         return None
     mine = plan.calls[index].policy.branch_key
@@ -71,9 +75,9 @@ def _skip_reason(plan: Plan, dependency: int, output: StageOutput, index: int) -
         # A route that names no branch is a router's own business, not a choice of branches.
         if chosen and not _names_a_branch(plan, dependency, chosen):
             return None
-    return (
-        None if mine in chosen else f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}"
-    )
+    if mine in chosen:
+        return None
+    return _skipped(f"router {name!r} chose {', '.join(map(str, chosen)) or 'none'}")
 
 
 def _names_a_branch(plan: Plan, router: int, chosen: Iterable[Any]) -> bool:
@@ -87,10 +91,10 @@ def _names_a_branch(plan: Plan, router: int, chosen: Iterable[Any]) -> bool:
     return False
 
 
-def _skipped(reason: str, failed: str | None = None) -> StageOutput:
+def _skipped(reason: str, **facts: Any) -> StageOutput:
     return StageOutput(
         StageStatus.SKIP,
         {"reason": reason},
-        metadata={} if failed is None else {"failed_dependency": failed},
+        metadata=facts,
         duration_ms=0.0,
     )

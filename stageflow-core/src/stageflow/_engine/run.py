@@ -31,7 +31,7 @@ from anyio.abc import TaskGroup
 from stageflow._engine.announce import Announcer, Listener, WideEvents
 from stageflow._engine.call import Invocation, as_output, execute_again
 from stageflow._engine.cleanup import CleanupRegistry
-from stageflow._engine.deadlines import Deadlines
+from stageflow._engine.deadlines import Deadlines, TimeLimit
 from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, describe
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
@@ -187,6 +187,7 @@ class Run:
         "outputs",
         "plan",
         "starts",
+        "time_limits",
         "timed_out",
     )
 
@@ -201,6 +202,7 @@ class Run:
         self.starts: list[float | None] = [None] * size
         self.ends: list[float] = [0.0] * size
         self.attempts: dict[int, int] = {}
+        self.time_limits: dict[str, TimeLimit] = {}
         self.errors: dict[int, BaseException] = {}
         self.abandoned: set[str] = set()
         self.timed_out = False
@@ -336,8 +338,17 @@ class Run:
             door=self._door,
             clock=self.clock,
             grace=self.options.thread_grace,
+            on_turn=lambda: self._restart(context),
             on_abandoned=lambda: self._note_abandoned(context.stage_name),
         )
+
+    def _restart(self, context: StageContext) -> None:
+        """Let a stage that waited for a free thread begin now: its time, and its time limit."""
+        if context.attempt == 1:
+            self.starts[self.plan.index[context.stage_name]] = self.clock.monotonic()
+        limit = self.time_limits.get(context.stage_name)
+        if limit is not None:
+            limit.restart()
 
     def call_isolated(self, function: Callable[..., object], *args: Any) -> None:
         """Call *function* as a stage would: it finds the run, and leaves no variable set."""

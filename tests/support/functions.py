@@ -15,7 +15,7 @@ from stageflow.data.pipeline import (
 )
 from stageflow.testing import TestClock
 
-__all__ = ("Journal", "ONCE", "gives", "pipeline_of", "raises")
+__all__ = ("ONCE", "Journal", "gives", "pipeline_of", "raises")
 
 ONCE = RetryConfig(strategy=RetryStrategy.NONE)
 
@@ -90,7 +90,7 @@ def pipeline_of(
     """Return a pipeline without retries; a stage may be given as (id, handler, dependencies)."""
     listed = [
         found
-        if isinstance(found, Stage)
+        if not isinstance(found, tuple)
         else Stage(found[0], found[0].title(), found[1], found[2] if len(found) > 2 else ())
         for found in stages
     ]

@@ -22,7 +22,6 @@ from stageflow.data.pipeline.config import (
 from stageflow.data.pipeline.context import PipelineContext
 from stageflow.data.pipeline.errors import (
     DependencyFailedException,
-    PipelineCancelledException,
     PipelineException,
     PipelineTimeoutException,
     StageTimeoutException,
@@ -225,9 +224,7 @@ class Execution:
             if isinstance(raised, StageTimeoutError) and raised.stage == name:
                 late = StageTimeoutException(name, raised.timeout)
                 return StageStatus.TIMED_OUT, late.message, late
-            # What `check_cancelled` raises where it is called is how a handler obeys.
-            obeyed = isinstance(raised, PipelineCancelledException) and self.context.is_cancelled
-            return StageStatus.CANCELLED if obeyed else StageStatus.FAILED, found.error, raised
+            return StageStatus.FAILED, found.error, raised
         if run.starts[number] is None:
             failed = found.metadata.get("failed_dependency") or self._failed_before.get(name)
             if failed is not None:

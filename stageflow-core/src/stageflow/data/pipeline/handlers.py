@@ -9,22 +9,49 @@ from typing import Any
 
 import anyio.to_thread
 
+from stageflow._engine.call import Invocation
 from stageflow._engine.plan import Node, StagePolicy
 from stageflow._engine.validation import fault
 from stageflow.context import StageContext
-from stageflow.data.pipeline.config import PipelineConfig
+from stageflow.data.pipeline.config import PipelineConfig, RetryConfig
 from stageflow.data.pipeline.context import PipelineContext
+from stageflow.data.pipeline.errors import PipelineCancelledException
 from stageflow.data.pipeline.stages import Stage
 from stageflow.errors import ContractErrorInfo
 from stageflow.stages import StageKind, StageOutput
+from stageflow.stages.retry import RetryPolicy
 
-__all__ = ("CONTEXT", "INITIAL", "VALUE", "make_node", "runner_for")
+__all__ = ("CONTEXT", "INITIAL", "VALUE", "Obedience", "make_node", "make_retry", "runner_for")
 
 CONTEXT = "pipeline_context"
 INITIAL = "initial_input"
 VALUE = "value"
 
 _Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+class Obedience:
+    """A layer of the engine: a handler that heeds `check_cancelled` is cancelled, not failed."""
+
+    def applies_to(self, name: str, kind: StageKind) -> bool:
+        """Say that every stage is wrapped."""
+        return True
+
+    def configure(self, policy: StagePolicy) -> StagePolicy:
+        """Return the policy as it is."""
+        return policy
+
+    async def around(
+        self, invocation: Invocation, proceed: Callable[[], Awaitable[StageOutput]]
+    ) -> StageOutput:
+        """Return the stage's output."""
+        try:
+            return await proceed()
+        except PipelineCancelledException as error:
+            # One that comes from elsewhere, such as an inner pipeline, is an error like others.
+            if not invocation.pipeline_context.inputs[CONTEXT].is_cancelled:
+                raise
+            return StageOutput.cancel(error.reason.value)
 
 
 def make_node(stage: Any, config: PipelineConfig, faults: list[ContractErrorInfo]) -> Node:
@@ -40,12 +67,7 @@ def make_node(stage: Any, config: PipelineConfig, faults: list[ContractErrorInfo
         faults.append(fault("STAGE", f"{shown} is not a Stage.", "Make it one with create_stage."))
         return Node(shown, _nothing)
     name = stage.stage_id
-    retry = None
-    try:
-        retry = (stage.retry_config or config.retry).to_policy()
-    except ValueError as error:
-        summary = f"The retry configuration of stage {name!r} is wrong: {error}."
-        faults.append(fault("PARAMETER", summary, "Correct the number.", stage=name))
+    retry = make_retry(stage.retry_config or config.retry, name, faults)
     stops = stage.critical and not config.continue_on_error
     timeout = stage.timeout_seconds
     policy = StagePolicy(
@@ -55,6 +77,24 @@ def make_node(stage: Any, config: PipelineConfig, faults: list[ContractErrorInfo
     )
     runner = _stage_runner(stage, config, faults)
     return Node(name, runner, StageKind.WORK, stage.dependencies, policy=policy)
+
+
+def make_retry(
+    config: RetryConfig, stage: str, faults: list[ContractErrorInfo]
+) -> RetryPolicy | None:
+    """Return *config* as the engine takes it; None if there is never another attempt.
+
+    Args:
+        config: The configuration.
+        stage: Whose it is.
+        faults: Collects what is wrong with it.
+    """
+    try:
+        return config.to_policy()
+    except ValueError as error:
+        summary = f"The retry configuration of {stage!r} is wrong: {error}."
+        faults.append(fault("PARAMETER", summary, "Correct the number.", stage=stage))
+        return None
 
 
 def runner_for(

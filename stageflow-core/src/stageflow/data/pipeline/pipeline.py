@@ -13,7 +13,7 @@ from stageflow._engine.validation import fault
 from stageflow.data.pipeline.config import CancellationReason, PipelineConfig, PipelineStatus
 from stageflow.data.pipeline.context import PipelineContext
 from stageflow.data.pipeline.execution import Execution
-from stageflow.data.pipeline.handlers import make_node
+from stageflow.data.pipeline.handlers import Obedience, make_node
 from stageflow.data.pipeline.progress import ProgressCallback
 from stageflow.data.pipeline.results import PipelineResult
 from stageflow.data.pipeline.stages import Stage
@@ -164,6 +164,7 @@ class Pipeline:
             self._plan = compile_plan(
                 nodes,
                 name=config.name,
+                layers=(Obedience(),),
                 max_concurrency=config.max_parallel if config.parallel_stages else 1,
                 known_faults=faults,
             )

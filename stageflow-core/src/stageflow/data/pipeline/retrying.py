@@ -10,7 +10,8 @@ from stageflow._engine.plan import Node, StagePolicy, compile_plan
 from stageflow._engine.run import Run, RunOptions
 from stageflow.context import PipelineContext, StageContext
 from stageflow.data.pipeline.config import RetryConfig, RetryStrategy
-from stageflow.data.pipeline.handlers import VALUE, runner_for
+from stageflow.data.pipeline.handlers import VALUE, make_retry, runner_for
+from stageflow.errors import ContractErrorInfo
 from stageflow.stages import StageKind
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def with_retry(
         clock: Source of time.
 
     Raises:
-        ValueError: If a number is out of its range.
+        PipelineValidationError: If a number is out of its range; when a function is decorated.
     """
     config = RetryConfig(
         max_retries,
@@ -56,12 +57,14 @@ def with_retry(
         backoff_factor,
         retry_on_exceptions,
     )
-    policy = StagePolicy(retry=config.to_policy())
     options = RunOptions() if clock is None else RunOptions(clock=clock)
 
     def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        runner = runner_for(function, _arguments)
-        plan = compile_plan([Node(_STAGE, runner, StageKind.WORK, policy=policy)])
+        name = getattr(function, "__qualname__", repr(function))
+        faults: list[ContractErrorInfo] = []
+        policy = StagePolicy(retry=make_retry(config, name, faults))
+        node = Node(_STAGE, runner_for(function, _arguments), StageKind.WORK, policy=policy)
+        plan = compile_plan([node], name=name, known_faults=faults)
 
         @functools.wraps(function)
         async def call(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -125,3 +127,98 @@ def test_users_code_is_type_checked_against_what_is_installed(everything: Path, 
 
 def test_the_test_kits_come_with_the_wheel(everything: Path, tmp_path: Path):
     run(everything, "-I", "-c", "import stageflow.testing", cwd=tmp_path)
+
+
+# --- plugins ------------------------------------------------------------------------------
+
+FLOW = """
+from stageflow import Pipeline, stage
+
+@stage
+def answer() -> int:
+    return 42
+
+pipeline = Pipeline("questions").with_stages([answer])
+"""
+CHOSEN = """
+event_sink = "transcript"
+[event_sinks.transcript]
+path = "events.txt"
+"""
+
+
+@pytest.fixture(scope="module")
+def with_plugins(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a clean environment with core and every sample plugin, all from wheels."""
+    wheels = tmp_path_factory.mktemp("samples")
+    samples = sorted((ROOT / "tests" / "plugins").glob("*/pyproject.toml"))
+    for sample in samples:
+        run("hatchling", "build", "-t", "wheel", "-d", wheels, cwd=sample.parent)
+    python = install(
+        tmp_path_factory.mktemp("plugins") / "venv",
+        built,
+        f"stageflow-core[cli,testing]=={VERSION}",
+    )
+    found = sorted(wheels.glob("*.whl"))
+    assert len(found) == len(samples)
+    uv("pip", "install", "-q", "--python", python, "--offline", "--no-deps", *found)
+    return python
+
+
+def test_plugins_work_from_wheels(with_plugins: Path, tmp_path: Path):
+    def stageflow(*arguments: str, status: int = 0) -> str:
+        done = run(with_plugins.parent / "stageflow", *arguments, cwd=tmp_path, status=status)
+        return done.stdout + done.stderr
+
+    (tmp_path / "flow.py").write_text(FLOW, encoding="utf-8")
+    (tmp_path / "stageflow.toml").write_text(CHOSEN, encoding="utf-8")
+    stageflow("run", "flow.py:pipeline", "--no-record")
+    assert "pipeline.completed\t" in (tmp_path / "events.txt").read_text(encoding="utf-8")
+
+    def told(*arguments: str) -> dict[str, dict[str, Any]]:
+        done = run(with_plugins.parent / "stageflow", *arguments, "--json", cwd=tmp_path)
+        return {f"{row['registry']}.{row['name']}": row for row in json.loads(done.stdout)}
+
+    listed = told("plugins", "list")
+    assert listed["event_sinks.transcript"]["chosen"]
+    assert listed["event_sinks.legacy"]["contract_version"] is None
+    assert listed["io_managers.folder"]["code"] == "SF211"
+    checked = told("plugins", "check")
+    assert checked["event_sinks.transcript"]["healthy"] is True
+    codes = {name: row["code"] for name, row in checked.items() if row["code"]}
+    assert codes["io_managers.next-year"] == "SF213"
+    assert codes["event_sinks.unimportable"] == "SF212"
+    assert checked["notifiers.list"]["loadable"] is True
+    assert "stageflow-sample 1.0.0" in stageflow("plugins", "show", "event_sinks.transcript")
+
+    # Two plugins have a command of that name until the settings keep one of them out.
+    assert "SF211" in stageflow("transcript", "events.txt", status=2)
+    blocking = f'{CHOSEN}[plugins]\nblock = ["stageflow-sample-duplicate"]\n'
+    (tmp_path / "stageflow.toml").write_text(blocking, encoding="utf-8")
+    assert "1 stage.completed" in stageflow("transcript", "events.txt")
+
+
+def test_a_new_plugin_is_written_tested_and_used_from_wheels(with_plugins: Path, tmp_path: Path):
+    stageflow = with_plugins.parent / "stageflow"
+    run(stageflow, "plugins", "new", "fresh", "--contract", "event_sink", cwd=tmp_path)
+    project = tmp_path / "stageflow-fresh"
+    assert " passed" in run(with_plugins, "-m", "pytest", "-q", cwd=project).stdout
+    run("hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=project)
+    wheels = sorted(tmp_path.glob("*.whl"))
+    uv("pip", "install", "-q", "--python", with_plugins, "--offline", "--no-deps", *wheels)
+    (tmp_path / "flow.py").write_text(FLOW, encoding="utf-8")
+    (tmp_path / "stageflow.toml").write_text('event_sink = "fresh"\n', encoding="utf-8")
+    run(stageflow, "run", "flow.py:pipeline", "--no-record", cwd=tmp_path)
+    (row,) = [
+        row
+        for row in json.loads(run(stageflow, "plugins", "check", "--json", cwd=tmp_path).stdout)
+        if row["name"] == "fresh"
+    ]
+    assert (row["distribution"], row["healthy"]) == ("stageflow-fresh", True)
+
+
+def test_the_samples_own_tests_pass_on_the_wheels(with_plugins: Path, tmp_path: Path):
+    sample = ROOT / "tests" / "plugins" / "stageflow-sample"
+    options = ("-p", "no:cacheprovider", "-c", sample / "pyproject.toml", "-o", "pythonpath=")
+    said = run(with_plugins, "-m", "pytest", "-q", *options, sample / "tests", cwd=tmp_path).stdout
+    assert " passed" in said

@@ -16,7 +16,7 @@ from stageflow._engine.output_schema import Check, check_output, compile_schema
 from stageflow._engine.validation import fault
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.stages import StageKind, StageOutput, StageResult, StageStatus
-from stageflow.stages.retry import DEFAULT_RETRY
+from stageflow.stages.retry import DEFAULT_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from stageflow._engine.plan import Node, StagePolicy
@@ -437,12 +437,22 @@ async def _call_in_thread(execute: Callable[..., Any], context: StageContext) ->
 
 
 def _check_policy(name: str, policy: StagePolicy, faults: list[ContractErrorInfo]) -> None:
-    if policy.timeout is not None and not policy.timeout > 0:
+    if policy.timeout is not None and not _is_positive(policy.timeout):
         faults.append(_parameter_fault(name, "timeout", policy.timeout, "seconds above 0"))
+    retry: object = policy.retry
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        wanted = "a RetryPolicy, such as RetryPolicy(max_attempts=3)"
+        faults.append(_parameter_fault(name, "retry", retry, wanted))
+    if type(policy.priority) is not int:
+        faults.append(_parameter_fault(name, "priority", policy.priority, "a whole number"))
     if policy.on_failure not in (None, "stop", "continue"):
         faults.append(
             _parameter_fault(name, "on_failure", policy.on_failure, "'stop' or 'continue'")
         )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _parameter_fault(name: str, parameter: str, value: Any, wanted: str) -> ContractErrorInfo:

@@ -182,7 +182,7 @@ def compile_plan(
         )
     if on_failure not in ("stop", "continue"):
         faults.append(choice_fault("on_failure", on_failure, "'stop' or 'continue'"))
-    if max_concurrency is not None and max_concurrency < 1:
+    if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
         faults.append(choice_fault("max_concurrency", max_concurrency, "at least 1, or None"))
     dependencies = _number_dependencies(names, needs, index, faults)
     successors, forward = _successors(dependencies)

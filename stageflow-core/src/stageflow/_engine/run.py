@@ -338,9 +338,15 @@ class Run:
             door=self._door,
             clock=self.clock,
             grace=self.options.thread_grace,
+            on_wait=lambda: self._pause(context),
             on_turn=lambda: self._restart(context),
             on_abandoned=lambda: self._note_abandoned(context.stage_name),
         )
+
+    def _pause(self, context: StageContext) -> None:
+        limit = self.time_limits.get(context.stage_name)
+        if limit is not None:
+            limit.close()
 
     def _restart(self, context: StageContext) -> None:
         """Let a stage that waited for a free thread begin now: its time, and its time limit."""

@@ -129,6 +129,7 @@ async def call_in_thread(
     door: LoopDoor,
     clock: Clock,
     grace: float,
+    on_wait: Callable[[], object],
     on_turn: Callable[[], object],
     on_abandoned: Callable[[], object],
 ) -> Any:
@@ -144,6 +145,7 @@ async def call_in_thread(
         door: The way back into the event loop.
         clock: Measures the grace.
         grace: Seconds for which a cancelled call waits for the thread to end by itself.
+        on_wait: Called when the call has to wait for a free thread.
         on_turn: Called when a call that had to wait for a free thread has one.
         on_abandoned: Called when a thread that works on is given up.
 
@@ -154,6 +156,7 @@ async def call_in_thread(
     try:
         limiter.acquire_on_behalf_of_nowait(permit)
     except anyio.WouldBlock:
+        on_wait()
         await limiter.acquire_on_behalf_of(permit)
         on_turn()
     # Not handed back as a thread's result: trio refuses one that is a coroutine.

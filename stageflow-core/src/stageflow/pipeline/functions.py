@@ -171,12 +171,18 @@ def stage(
             function,
             name or function.__name__,
             kind,  # type: ignore[arg-type]  # checked with everything else when it is built
-            tuple(after),
+            _names_of(after),
             conditional,
             DEFAULT_POLICY if policy == DEFAULT_POLICY else policy,
         )
 
     return decorate if function is None else decorate(function)
+
+
+def _names_of(after: Any) -> tuple[str, ...]:
+    """Return the names of the stages in *after*: names, or functions that are stages."""
+    listed = (after,) if isinstance(after, str | FunctionStage) else tuple(after)
+    return tuple(item.name if isinstance(item, FunctionStage) else item for item in listed)
 
 
 def bind_functions(
@@ -350,8 +356,8 @@ def _type_faults(
     return [
         fault(
             "TYPE",
-            f"Stage {stage!r} wants {dependency!r} as {_shown(wanted[dependency])}, but that"
-            f" stage returns {_shown(given['return'])}.",
+            f"Stage {stage!r} wants {dependency!r} as {shown_type(wanted[dependency])}, but that"
+            f" stage returns {shown_type(given['return'])}.",
             "Correct one of the two annotations.",
             stage=stage,
             dependency=dependency,
@@ -382,5 +388,27 @@ def _fits(given: Any, wanted: Any) -> bool:
         return True
 
 
-def _shown(annotation: Any) -> str:
+_CHECKED = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
+
+
+def is_value_of(value: Any, annotation: Any) -> bool:
+    """Say whether *value* can be meant by *annotation*; only plain types are told apart."""
+    if annotation in (inspect.Parameter.empty, Any, object):
+        return True
+    if annotation in (None, type(None)):
+        return value is None
+    if get_origin(annotation) in (Union, UnionType):
+        return any(is_value_of(value, member) for member in get_args(annotation))
+    wanted = get_origin(annotation) or annotation
+    if wanted not in _CHECKED:
+        return True
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, wanted)
+
+
+def shown_type(annotation: Any) -> str:
+    """Return an annotation as one writes it."""
     return annotation.__name__ if inspect.isclass(annotation) else str(annotation)

@@ -28,7 +28,13 @@ from stageflow._engine.validation import fault, raise_faults
 from stageflow.context import PipelineContext, StageContext
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.observability.wide_events import WideEventEmitter
-from stageflow.pipeline.functions import RunInput, RunInputError, bind_functions
+from stageflow.pipeline.functions import (
+    RunInput,
+    RunInputError,
+    bind_functions,
+    is_value_of,
+    shown_type,
+)
 from stageflow.stages import StageKind, StageOutput
 
 if TYPE_CHECKING:
@@ -237,7 +243,8 @@ class UnifiedStageGraph:
         """Return if a run can start with the inputs *given*.
 
         Raises:
-            RunInputError: If one that a function stage takes is missing, or one is unknown.
+            RunInputError: If one that a function stage takes is missing, or of another type than
+                its annotation says, or if one is unknown; it lists them all.
         """
         if not self._inputs:
             return
@@ -262,6 +269,17 @@ class UnifiedStageGraph:
                 for name in given
                 if name not in self._inputs
             ]
+        faults += [
+            fault(
+                "INPUT",
+                f"Run input {name!r} is {type(given[name]).__name__} {given[name]!r:.60}, but"
+                f" {_stages(wanted.stages)} it as {shown_type(wanted.annotation)}.",
+                f"Give {name!r} as {shown_type(wanted.annotation)}.",
+                input=name,
+            )
+            for name, wanted in self._inputs.items()
+            if name in given and not is_value_of(given[name], wanted.annotation)
+        ]
         if faults:
             raise RunInputError(
                 f"Pipeline {self.name!r} cannot start: " + " ".join(f.summary for f in faults),

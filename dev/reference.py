@@ -224,7 +224,10 @@ def _room(module: str) -> str:
 def _lives_elsewhere(module: ModuleType, name: str) -> bool:
     if name not in vars(module):  # it is fetched from its home on first use
         return True
-    home = getattr(getattr(module, name), "__module__", None) or module.__name__
+    value = getattr(module, name)
+    # Of any other object, `__module__` is that of its class.
+    has_home = inspect.isclass(value) or inspect.isroutine(value)
+    home = (value.__module__ if has_home else None) or module.__name__
     here = _room(module.__name__)
     return home.startswith("stageflow.") and is_public(home) and _room(home) != here
 

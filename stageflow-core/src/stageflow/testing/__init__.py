@@ -1,4 +1,4 @@
-"""What authors of stages and plugins test with: the clock they rule, and a kit per contract.
+"""What authors test stages and plugins with: a clock they rule, contexts, a kit per contract.
 
 The kits need pytest and are imported when they are asked for; the rest does without.
 """
@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stageflow.testing.clock import TestClock
+from stageflow.testing.factories import create_test_snapshot, create_test_stage_context
 
 if TYPE_CHECKING:
     from stageflow.testing.config_provider import ConfigProviderConformance
@@ -30,6 +31,8 @@ __all__ = (
     "RunStoreConformance",
     "TelemetryEmitterConformance",
     "TestClock",
+    "create_test_snapshot",
+    "create_test_stage_context",
 )
 
 _KITS = {

@@ -556,10 +556,9 @@ async def test_an_unknown_name_is_refused_with_what_is_near(project: Make):
             pytest.fail("it opened")
 
 
-async def test_only_what_is_chosen_is_imported(project: Make):
-    before = {name for name in sys.modules if name.startswith("stageflow.builtin.sqlite")}
-    for name in before:
-        del sys.modules[name]
+async def test_only_what_is_chosen_is_imported(project: Make, monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in sys.modules if name.startswith("stageflow.builtin.sqlite")]:
+        monkeypatch.delitem(sys.modules, name)
     async with Runtime(plugins=project()) as runtime:
         await runtime.run(SAYS_HELLO)
     assert not [name for name in sys.modules if name.startswith("stageflow.builtin.sqlite")]

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from stageflow import Pipeline, PipelineValidationError, RunInputError, stage
+from stageflow import (
+    Pipeline,
+    PipelineValidationError,
+    RetryPolicy,
+    RunInputError,
+    UnifiedStageExecutionError,
+    stage,
+)
 
 
 def nothing() -> None: ...
@@ -81,3 +88,13 @@ def test_inputs_of_another_type_are_named_together(inputs: Any, wrong: set[str])
 def test_inputs_of_a_fitting_type_are_taken(inputs: Any) -> None:
     outputs = Pipeline("p").with_stages([takes]).run_sync(inputs=inputs)
     assert outputs["takes"].status == "ok"
+
+
+@pytest.mark.anyio
+async def test_who_is_not_tried_again_is_told_why() -> None:
+    @stage(retry=RetryPolicy(max_attempts=3))
+    async def breaks() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(UnifiedStageExecutionError, match=r"retry_on=\(ValueError,\)"):
+        await Pipeline("p").with_stages([breaks]).run()

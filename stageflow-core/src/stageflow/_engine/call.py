@@ -274,6 +274,8 @@ async def execute_attempts(invocation: Invocation) -> StageOutput:
         if output is not None and output.status not in (StageStatus.RETRY, StageStatus.FAIL):
             return output
         if not _may_retry(invocation, output, error):
+            if error is not None and invocation.call.policy.retry is not None:
+                _say_why_not_again(error, invocation.call.policy.retry)
             return _give_up(output, error, "")
         if not await invocation.wait_to_retry(output, error):
             return _give_up(output, error, f" (after {invocation.attempt} attempts)")
@@ -335,6 +337,19 @@ def _asked_delay_ms(error: BaseException) -> float:
     if isinstance(asked, int | float) and 0 < asked < math.inf:
         return asked * 1000.0
     return 0.0
+
+
+def _say_why_not_again(error: Exception, policy: RetryPolicy) -> None:
+    if policy.max_attempts == 1 or isinstance(error, StageTimeoutError):
+        return
+    name = type(error).__name__
+    if policy.retry_on is not None:
+        error.add_note(f"It was not tried again: {name} is not among the policy's retry_on.")
+    else:
+        error.add_note(
+            f"It was not tried again: {name} is not known to be transient."
+            f" RetryPolicy(retry_on=({name},)) tries it again, and retry_all=True everything."
+        )
 
 
 def _give_up(output: StageOutput | None, error: Exception | None, note: str) -> StageOutput:

@@ -52,7 +52,9 @@ class UnifiedStageExecutionError(RunError):
             text, hint = f"[{original.code}] {original.message}", original.hint or hint
         else:
             text = describe(original)
-        super().__init__(f"Stage {stage!r} failed: {text}", hint=hint)
+        # What the engine noted about attempts is what helps here.
+        notes = [note for note in getattr(original, "__notes__", ()) if isinstance(note, str)]
+        super().__init__(f"Stage {stage!r} failed: {text}", hint=" ".join([*notes, hint]))
         self.stage = stage
         self.original = original
         self.results = dict(results)

@@ -169,7 +169,7 @@ def stage(
         )
         return FunctionStage(
             function,
-            name or getattr(function, "__name__", repr(function)),
+            name or str(getattr(function, "__name__", repr(function))),
             kind,  # type: ignore[arg-type]  # checked with everything else when it is built
             _names_of(after),
             conditional,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from stageflow._engine.threads import runs_on_asyncio
 from stageflow.contracts.logs import get_logger
 
 __all__ = ("CleanupRegistry", "cleanup_on_cancel", "run_with_cleanup")
@@ -167,7 +168,7 @@ def _came_from_within(error: BaseException) -> bool:
 
     Nothing else is left under a shield, except that somebody cancels the asyncio task itself.
     """
-    if not isinstance(error, anyio.get_cancelled_exc_class()):
+    if not isinstance(error, (asyncio.CancelledError, anyio.get_cancelled_exc_class())):
         return False
-    task = asyncio.current_task() if isinstance(error, asyncio.CancelledError) else None
+    task = asyncio.current_task() if runs_on_asyncio() else None
     return task is None or not task.cancelling()

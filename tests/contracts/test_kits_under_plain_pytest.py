@@ -57,7 +57,7 @@ def plain(pytester, monkeypatch):
 
 def test_a_good_implementation_passes_on_both_event_loops(plain):
     result = plain("-v", "-k", "TestMine")
-    tests = sum(map(len, IOManagerConformance.proofs().values()))
+    tests = 1 + sum(map(len, IOManagerConformance.proofs().values()))  # one for its shape
     result.assert_outcomes(passed=2 * tests, deselected=tests)
     for event_loop in ("asyncio", "trio"):
         result.stdout.fnmatch_lines([f"*test_io1_what_was_stored_is_loaded?{event_loop}? PASSED*"])
@@ -96,3 +96,27 @@ def test_stageflow_itself_does_not_need_pytest():
         "assert 'pytest' not in sys.modules and 'trio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_one_that_could_not_be_loaded_fails_by_its_shape(pytester, plain):
+    pytester.makepyfile(
+        """
+        import pytest
+        from stageflow.testing import ResourceConformance
+
+        class Renamed:
+            def setup(self, config):
+                return object()
+
+            def teardown(self, client):
+                return None
+
+        class TestMine(ResourceConformance):
+            @pytest.fixture
+            def resource(self):
+                return Renamed()
+        """
+    )
+    result = plain("-k", "test_it_has")
+    assert result.parseoutcomes()["failed"] == 2
+    result.stdout.fnmatch_lines_random(["*AssertionError: *teardown*resource*"])

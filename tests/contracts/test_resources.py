@@ -56,15 +56,15 @@ class Pool:
     def refuse(self):
         raise ResourceSetupError("There is no such server.", resource="pool", hint="Look.")
 
-    async def teardown(self, connection):
-        if connection.is_open:
-            connection.is_open = False
-            self.open.remove(connection)
+    async def teardown(self, resource):
+        if resource.is_open:
+            resource.is_open = False
+            self.open.remove(resource)
         await anyio.lowlevel.checkpoint()
 
-    async def health_check(self, connection):
+    async def health_check(self, resource):
         await anyio.lowlevel.checkpoint()
-        return Healthy() if connection.is_open else Unhealthy("closed")
+        return Healthy() if resource.is_open else Unhealthy("closed")
 
 
 class Kit(ResourceConformance):
@@ -97,10 +97,10 @@ class PlainPool:
         self.open.append(connection)
         return connection
 
-    def teardown(self, connection):
-        if connection.is_open:
-            connection.is_open = False
-            self.open.remove(connection)
+    def teardown(self, resource):
+        if resource.is_open:
+            resource.is_open = False
+            self.open.remove(resource)
 
 
 class TestPlainResource(Kit):
@@ -158,18 +158,18 @@ class FailsInItsOwnWords(Pool):
 class ClosesAll(Pool):
     """RES-3"""
 
-    async def teardown(self, connection):
+    async def teardown(self, resource):
         for other in list(self.open):
             await super().teardown(other)
-        await super().teardown(connection)
+        await super().teardown(resource)
 
 
 class ClosesOnce(Pool):
     """RES-4"""
 
-    async def teardown(self, connection):
-        self.open.remove(connection)
-        connection.is_open = False
+    async def teardown(self, resource):
+        self.open.remove(resource)
+        resource.is_open = False
 
 
 class LeaksWhenCancelled(Pool):
@@ -184,35 +184,35 @@ class LeaksWhenCancelled(Pool):
 class StopsClosingWhenCancelled(Pool):
     """RES-5"""
 
-    async def teardown(self, connection):
+    async def teardown(self, resource):
         await anyio.lowlevel.checkpoint()
-        await super().teardown(connection)
+        await super().teardown(resource)
 
 
 class IsNeverHealthy(Pool):
     """RES-6"""
 
-    async def health_check(self, connection):
+    async def health_check(self, resource):
         return Unhealthy("who knows")
 
 
 class RaisesWhenClosed(Pool):
     """RES-7"""
 
-    async def health_check(self, connection):
-        connection.ping()
-        return await super().health_check(connection)
+    async def health_check(self, resource):
+        resource.ping()
+        return await super().health_check(resource)
 
 
 class ClosesWhenCancelled(Pool):
     """RES-8"""
 
-    async def health_check(self, connection):
+    async def health_check(self, resource):
         try:
-            return await super().health_check(connection)
+            return await super().health_check(resource)
         except anyio.get_cancelled_exc_class():
-            connection.is_open = False
-            self.open.remove(connection)
+            resource.is_open = False
+            self.open.remove(resource)
             raise
 
 

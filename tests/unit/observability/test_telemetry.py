@@ -5,7 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from stageflow.observability import TelemetryBridge, run_span, under_stageflow
+from stageflow.observability import (
+    TelemetryBridge,
+    lifecycle_telemetry,
+    run_span,
+    under_stageflow,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +171,16 @@ def test_the_other_library_never_sees_what_goes_wrong(caplog):
     TelemetryBridge(Fails()).attach(library.attach)
     library.happens("lib", "call")
     assert "bridge_failed" in caplog.text
+
+
+async def test_lifecycle_events_become_measurements_of_their_numbers():
+    emitter = Keeps()
+    listen = lifecycle_telemetry(emitter)
+    listen("stage.completed", {"stage": "a", "duration_ms": 1.5, "attempt": 2, "final": True})
+    assert emitter.told == [
+        (
+            ("stageflow", "stage", "completed"),
+            {"duration_ms": 1.5, "attempt": 2},
+            {"stage": "a", "final": True},
+        )
+    ]

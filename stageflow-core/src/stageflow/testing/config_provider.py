@@ -37,6 +37,9 @@ class ConfigProviderConformance(ConformanceKit):
         """Give a provider that holds `values`; every author overrides this."""
         raise NotImplementedError("override the fixture `provider`: it must hold `self.values`")
 
+    def test_it_has_the_shape_of_its_contract(self, provider: Any) -> None:
+        self.check_shape(provider)
+
     def test_cp1_a_key_that_is_set_has_its_value(self, provider: Any) -> None:
         found = provider.get("name")
         assert found == "value", f"found {found!r}"

@@ -35,6 +35,8 @@ import anyio
 import attrs
 import pytest
 
+from stageflow.plugins._conformity import shape_faults
+
 __all__ = (
     "Clause",
     "ConformanceKit",
@@ -124,6 +126,14 @@ class ConformanceKit:
         """Skip the test unless the implementation can be closed."""
         if not self.closable:
             pytest.skip(f"{type(self).__name__} has nothing to close")
+
+    def check_shape(self, implementation: object) -> None:
+        """Fail unless *implementation* has the methods of its contract, callable as it says.
+
+        A plugin that does not is refused when it is loaded, whatever its methods do.
+        """
+        faults = shape_faults(self.contracts[0], implementation)
+        assert not faults, "; ".join(fault.summary for fault in faults)
 
     @classmethod
     def proofs(cls) -> dict[str, list[str]]:

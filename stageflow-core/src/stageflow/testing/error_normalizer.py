@@ -50,6 +50,9 @@ class ErrorNormalizerConformance(ConformanceKit):
         """Give a normalizer; every author overrides this."""
         raise NotImplementedError("override the fixture `normalizer`: return an ErrorNormalizer")
 
+    def test_it_has_the_shape_of_its_contract(self, normalizer: Any) -> None:
+        self.check_shape(normalizer)
+
     def test_en1_every_exception_is_answered(self, normalizer: Any) -> None:
         strange = {
             "unknown": _Unknown("no"),

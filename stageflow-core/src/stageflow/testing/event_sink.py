@@ -91,6 +91,9 @@ class EventSinkConformance(ConformanceKit):
         """
         raise NotImplementedError("override `arrived`, or declare that the sink keeps no events")
 
+    async def test_it_has_the_shape_of_its_contract(self, sink: Any) -> None:
+        self.check_shape(sink)
+
     async def test_es1_an_emitted_event_arrives_as_it_was_given(self, sink: Any) -> None:
         self.needs("keeps_events")
         for name, data in self.payloads.items():

@@ -119,6 +119,9 @@ class IOManagerConformance(ConformanceKit):
         """Give a manager that holds nothing; every author overrides this."""
         raise NotImplementedError("override the fixture `io_manager`: yield an empty IOManager")
 
+    async def test_it_has_the_shape_of_its_contract(self, io_manager: Any) -> None:
+        self.check_shape(io_manager)
+
     async def test_io1_what_was_stored_is_loaded(self, io_manager: Any) -> None:
         for number, value in enumerate(self.values):
             await io_manager.store("asset", value, number)

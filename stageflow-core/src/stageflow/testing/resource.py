@@ -48,6 +48,9 @@ class ResourceConformance(ConformanceKit):
         """Return how many things *resource* has open now; None, the default, if nobody knows."""
         return None
 
+    async def test_it_has_the_shape_of_its_contract(self, resource: Any) -> None:
+        self.check_shape(resource)
+
     async def test_res1_each_setup_opens_one_that_works(self, resource: Any) -> None:
         first = await settle(resource.setup(self.config))
         second = await settle(resource.setup(self.config))

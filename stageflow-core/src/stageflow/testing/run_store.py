@@ -77,6 +77,9 @@ class RunStoreConformance(ConformanceKit):
         """Give a fresh, empty store; every author overrides this."""
         raise NotImplementedError("override the fixture `store`: yield a fresh, empty RunStore")
 
+    async def test_it_has_the_shape_of_its_contract(self, store: Any) -> None:
+        self.check_shape(store)
+
     # --- the record ---------------------------------------------------------
 
     async def test_rs1_a_run_is_found_with_all_it_was_created_with(self, store: Any) -> None:

@@ -44,6 +44,9 @@ class TelemetryEmitterConformance(ConformanceKit):
         """Return what the emitter has passed on, in order: name, measurements, metadata."""
         raise NotImplementedError("override `passed_on`, or declare that nothing can be seen")
 
+    async def test_it_has_the_shape_of_its_contract(self, emitter: Any) -> None:
+        self.check_shape(emitter)
+
     async def test_te1_a_measurement_is_passed_on_under_our_name(self, emitter: Any) -> None:
         self.needs("keeps_measurements")
         emitter.execute(("stage", "done"), {"duration": 0.5, "count": 2}, {"stage": "a"})

@@ -189,11 +189,13 @@ class Declaration(ABC, Generic[Item]):
             parts = []
             part: Declaration[Item] | None = self
             while part is not None:
+                # In this order, another thread that does the same meanwhile does no harm.
+                tail, before = part._tail, part._before
                 if part._items is not None:
                     parts.append(part._items)
                     break
-                parts.append(part._tail)
-                part = part._before
+                parts.append(tail)
+                part = before
             self._items = tuple([item for items in reversed(parts) for item in items])
             self._before = None
         return self._items

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from types import UnionType
+from functools import partial
+from types import SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, overload
 
 import attrs
 
 from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, StagePolicy
-from stageflow._engine.validation import fault
+from stageflow._engine.validation import PipelineValidationError, fault
 from stageflow.context import StageContext
 from stageflow.context.inputs import MissingInputError
 from stageflow.errors import ContractErrorInfo, RunError, did_you_mean
@@ -80,7 +82,19 @@ class FunctionStage:
 
     @parameters.default
     def _from_signature(self) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(self.function).parameters
+        try:
+            return inspect.signature(self.function).parameters
+        except (TypeError, ValueError) as error:
+            raise PipelineValidationError(
+                f"Stage {self.name!r} cannot be made of {self.function!r}: {error}.",
+                (self.name,),
+                fault(
+                    "RUNNER",
+                    f"Stage {self.name!r} cannot be made of {self.function!r}: {error}.",
+                    "Decorate a function whose parameters can be read.",
+                    stage=self.name,
+                ),
+            ) from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as a test does."""
@@ -93,11 +107,13 @@ class FunctionStage:
 
     def hints(self) -> dict[str, Any]:
         """Return the annotations that can be resolved, by parameter; the result's is `return`."""
+        function = _unwrapped(self.function)
         try:
-            return get_type_hints(self.function)
-        except (NameError, TypeError):
-            # An annotation that only a type checker can see is no reason to refuse the stage.
-            return {}
+            return get_type_hints(function)
+        except Exception:  # noqa: BLE001 - evaluating an annotation may raise anything
+            # One that only a type checker can see is no reason to refuse the stage, nor to
+            # overlook the others.
+            return _resolvable_hints(function)
 
 
 @overload
@@ -169,7 +185,7 @@ def stage(
         )
         return FunctionStage(
             function,
-            name or str(getattr(function, "__name__", repr(function))),
+            name or _name_of(function),
             kind,  # type: ignore[arg-type]  # checked with everything else when it is built
             _names_of(after),
             conditional,
@@ -177,6 +193,34 @@ def stage(
         )
 
     return decorate if function is None else decorate(function)
+
+
+def _unwrapped(function: Any) -> Any:
+    """Return what has the annotations of *function*, which may be partial or an object."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _resolvable_hints(function: Any) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        alone = SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            hints |= get_type_hints(alone, getattr(function, "__globals__", None))
+    return hints
+
+
+def _is_whole(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return StageOutput in get_args(annotation)
+    return annotation is StageOutput
 
 
 def _names_of(after: Any) -> tuple[str, ...]:
@@ -216,7 +260,7 @@ def bind_functions(
                 _add_input(inputs, name, found, node.name, hints)
             elif name in functions:
                 faults += _type_faults(node.name, name, hints, functions[name].hints())
-        whole = frozenset(name for name in reads if hints.get(name) is StageOutput)
+        whole = frozenset(name for name in reads if _is_whole(hints.get(name)))
         bound.append(
             attrs.evolve(
                 node,
@@ -239,7 +283,8 @@ class _BoundFunction:
         }
         self._takes_context = _CONTEXT in found.parameters
         function = found.function
-        if inspect.iscoroutinefunction(function):
+        called = type(function).__call__
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called):
 
             async def execute(ctx: StageContext) -> StageOutput:
                 return _wrapped(await function(**self._arguments(ctx)))
@@ -251,6 +296,8 @@ class _BoundFunction:
                 value = function(**self._arguments(ctx))
                 return _wrapped_later(value) if inspect.isawaitable(value) else _wrapped(value)
 
+            # By its name the engine knows a lambda, which it calls in the event loop.
+            execute_plain.__name__ = _name_of(function)
             self.execute = execute_plain
 
     def _arguments(self, ctx: StageContext) -> dict[str, Any]:

@@ -127,12 +127,17 @@ class Pipeline(Declaration[Node]):
             PipelineValidationError: If the declaration is wrong.
             UnifiedStageExecutionError: If a stage failed.
             UnifiedPipelineCancelled: If the run was cancelled.
-            TypeError: If a field is unknown.
+            TypeError: If a field is unknown, or given beside a context.
         """
         if self._built is None:
             self._built = self.build()
         if context is None:
-            context = PipelineContext.for_run(inputs=inputs, input_text=input_text, **fields)
+            new_id = self._built.options.new_id
+            context = PipelineContext.for_run(
+                inputs=inputs, input_text=input_text, new_id=new_id, **fields
+            )
+        elif inputs is not None or input_text is not None or fields:
+            raise TypeError("A run takes a context, or what one is made from, not both.")
         return await self._built.run(context)
 
     def run_sync(

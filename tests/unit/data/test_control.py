@@ -23,6 +23,7 @@ from stageflow.data.pipeline import (
     StageStatus,
     TimeoutConfig,
 )
+from stageflow.pipeline import StageTimeoutError
 from stageflow.testing import TestClock
 from support.functions import Journal, gives, pipeline_of, raises
 
@@ -72,8 +73,9 @@ async def test_the_pipelines_limit_is_for_stages_without_one_and_none_is_for_eve
 
 
 async def test_a_handlers_own_timeout_error_is_a_failure() -> None:
-    result = await pipeline_of(("a", raises(TimeoutError("of its own")))).execute()
-    assert result.stage_results["a"].status is StageStatus.FAILED
+    for error in (TimeoutError("of its own"), StageTimeoutError("of an inner pipeline", 3.0)):
+        result = await pipeline_of(("a", raises(error))).execute()
+        assert result.stage_results["a"].status is StageStatus.FAILED
 
 
 async def test_a_pipeline_that_takes_too_long_is_cancelled_for_that_reason() -> None:
@@ -381,6 +383,24 @@ async def test_clean_ups_end_within_their_time() -> None:
     assert journal.notes == ["hung", "a cleaned"]
 
 
+async def test_a_clean_up_in_a_thread_that_takes_too_long_is_given_up() -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def blocks(ctx: PipelineContext) -> None:
+        release.wait(30)
+        ended.set()
+
+    stage = Stage("a", "A", gives(1), cleanup_handler=blocks)
+    limits = TimeoutConfig(cleanup_timeout_seconds=0.0)
+    try:
+        with anyio.fail_after(10):
+            await pipeline_of(stage, limits=limits).execute()
+        assert not ended.is_set()
+    finally:
+        release.set()
+    assert await anyio.to_thread.run_sync(ended.wait, 10)
+
+
 # Holding.
 
 
@@ -420,6 +440,25 @@ async def test_a_pause_holds_all_that_wait_and_the_limit_still_holds_after_it() 
     assert (await execute_while(pipeline, hold)).is_success
     began = [instant for instant, note in journal.entries if note.endswith("began")]
     assert began == [0, 0, 10, 10, 12]
+
+
+async def test_more_may_wait_at_the_end_of_a_pause_than_there_is_to_do() -> None:
+    journal = Journal()
+    pipeline = pipeline_of(
+        ("a", journal.takes(2, "a")),
+        ("b", journal.takes(3, "b")),
+        ("c", journal.takes(1, "c"), ["a"]),
+        clock=journal.clock,
+    )
+
+    async def hold() -> None:
+        await journal.clock.sleep(1)
+        pipeline.pause()
+        await journal.clock.sleep(9)
+        pipeline.resume()
+
+    assert (await execute_while(pipeline, hold)).is_success
+    assert journal.when("c began") == 10
 
 
 async def test_a_pause_before_the_start_holds_the_first_stage() -> None:

@@ -256,6 +256,7 @@ async def test_metrics_are_collected_if_wanted(collect: bool) -> None:
     result = await pipeline_of(
         ("a", journal.takes(2, "a")),
         ("b", journal.takes(3, "b")),
+        ("c", journal.takes(1, "c"), ["b"]),
         clock=journal.clock,
         collect_metrics=collect,
         parallel_stages=False,
@@ -263,5 +264,6 @@ async def test_metrics_are_collected_if_wanted(collect: bool) -> None:
     ).execute()
     metrics = {"attempts": 1, "duration_ms": 3000.0, "queued_ms": 2000.0, "thread_abandoned": False}
     assert result.stage_results["b"].metrics == (metrics if collect else {})
-    totals = {"stages": 2, "attempts": 2, "stage_time_ms": 5000.0}
+    assert result.stage_results["c"].metrics.get("queued_ms", 0.0) == 0.0
+    totals = {"stages": 3, "attempts": 3, "stage_time_ms": 6000.0}
     assert result.metadata == (totals if collect else {})

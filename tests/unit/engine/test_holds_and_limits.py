@@ -40,6 +40,7 @@ async def test_a_gate_lets_everybody_through_once_it_is_open(from_thread: bool) 
                 gate.open()
     assert sorted(through) == [0, 1, 2]
     await gate.wait()
+    assert gate._waiting == []
 
 
 async def test_a_gate_that_is_closed_again_at_once_holds() -> None:

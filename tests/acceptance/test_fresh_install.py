@@ -98,13 +98,17 @@ def test_a_source_archive_builds_the_same_wheel(member: Path, built: Path, tmp_p
     assert again.read_bytes() == first.read_bytes()
 
 
+# Templates of new plugins are no tests of ours: they end in `.py.in`.
+TESTS_OR_CACHES = re.compile(r"(^|/)(test_[^/]*\.py$|conftest\.py$|__pycache__)")
+
+
 @every_member
 def test_a_wheel_carries_what_it_should_and_nothing_else(member: Path, built: Path):
     with zipfile.ZipFile(archive(built, member, "-*.whl")) as wheel:
         names = wheel.namelist()
     assert any(name.endswith("/py.typed") for name in names)
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
-    assert [name for name in names if re.search(r"(^|/)(test_|conftest|__pycache__)", name)] == []
+    assert [name for name in names if TESTS_OR_CACHES.search(name)] == []
     assert ("stageflow/__init__.py" in names) == (member.name == "stageflow-core")
 
 

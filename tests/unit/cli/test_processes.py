@@ -220,3 +220,47 @@ def test_a_dumb_terminal_gets_lines():
         assert done.wait(timeout=30) == 1
     assert "\x1b" not in seen
     assert "stage.completed" in seen
+
+
+@pytest.mark.parametrize("arguments", [("run", "flow_x.py:noise"), ("runs", "list", "--json")])
+def test_nobody_needs_to_read_what_it_writes(arguments: tuple[str, ...]):
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")  # noqa: PTH110
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments", [("runs", "list"), ("runs", "list", "--json"), ("--version",)]
+)
+def test_a_full_disk_is_told_in_one_line(arguments: tuple[str, ...], unbuffered: str):
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = start(*arguments, stdout=full, env=environ)
+        err = done.communicate(timeout=30)[1]
+    assert done.returncode == 1
+    assert err == "Cannot write the output: No space left on device.\n"
+
+
+@pytest.mark.parametrize("where", ["stageflow.cli.app", "stageflow.cli.run_command"])
+def test_ctrl_c_while_it_starts_is_answered(where: str):
+    script = f"""
+import signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == {where!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from stageflow.cli.main import main
+sys.exit(main(["run", "flow_x.py:noise"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        preexec_fn=restore_signals,  # noqa: PLW1509 - there are no threads here
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
-from stageflow.cli.text import Terminal
+from stageflow.cli.text import UNWRITABLE, Terminal
 
 __all__ = (
     "FAILED",
     "INTERRUPTED",
     "REFUSED",
+    "all_written",
     "log_to_stderr",
     "reporting",
     "result_stream",
+    "tell_unwritten",
     "write_json",
 )
 
@@ -53,8 +55,35 @@ def reporting(
             yield stream
         except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - told below
             status = _tell(_leaves(error), stream if json else None, debug=debug, blank=blank or {})
+        if not all_written(stream):
+            status = status or FAILED
     if status:
         sys.exit(status)
+
+
+def all_written(stream: TextIO) -> bool:
+    """Return whether all that went to *stream* arrived; if not, say so on stderr."""
+    fault = UNWRITABLE.get(stream)
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        pass  # who read it has seen enough
+    except OSError as error:
+        fault = error
+    else:
+        if fault is None:
+            return True
+    with suppress(OSError, ValueError):
+        # The interpreter flushes once more when it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if fault is not None:
+        tell_unwritten(fault)
+    return fault is None
+
+
+def tell_unwritten(error: OSError) -> None:
+    """Say on stderr that the result could not be written."""
+    Terminal(sys.stderr).line(f"Cannot write the output: {error.strerror or error}.")
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TextIO
+from weakref import WeakKeyDictionary
 
 __all__ = (
     "GLYPHS",
     "STATUS_STYLES",
+    "UNWRITABLE",
     "Terminal",
     "ago",
     "columns",
@@ -73,10 +75,14 @@ _ASCII: Final = str.maketrans(
 )
 
 
+UNWRITABLE: Final[MutableMapping[TextIO, OSError]] = WeakKeyDictionary()
+"""The streams that could not be written to, and why; what was meant for them is lost."""
+
+
 class Terminal:
     """One of the standard streams, and what can be shown on it.
 
-    Lines go on being accepted when whoever read them has gone away.
+    Lines go on being accepted when whoever read them has gone away, or the disk is full.
 
     Attributes:
         stream: Where the lines go.
@@ -124,6 +130,9 @@ class Terminal:
             self._is_closed = True
             # The interpreter flushes once more when it ends, and would complain again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        except OSError as error:
+            self._is_closed = True
+            UNWRITABLE[self.stream] = error
 
     def lines(self, texts: Sequence[str]) -> None:
         """Write several lines."""

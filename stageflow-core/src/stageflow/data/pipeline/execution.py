@@ -260,9 +260,9 @@ class Execution:
             return PipelineStatus.CANCELLED
         if report.status == "completed":
             return PipelineStatus.COMPLETED
-        calls, failed = self._plan.calls, report.outputs
+        calls, outputs = self._plan.calls, report.outputs
         stopped = any(
-            call.policy.on_failure == "stop" and failed[name].status is Outcome.FAIL
+            call.policy.on_failure == "stop" and outputs[name].status is Outcome.FAIL
             for name, call in zip(self._plan.names, calls, strict=True)
         )
         if stopped or not any(result.is_success for result in results.values()):

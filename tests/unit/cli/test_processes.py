@@ -261,6 +261,6 @@ sys.exit(main(["run", "flow_x.py:noise"]))
         text=True,
         timeout=30,
         check=False,
-        preexec_fn=restore_signals,  # noqa: PLW1509 - there are no threads here
+        preexec_fn=restore_signals,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")

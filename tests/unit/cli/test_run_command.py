@@ -205,6 +205,13 @@ def test_a_stage_that_wants_to_end_the_process_fails_the_run(run: Callable[..., 
     assert done.status == 1
     assert "error SF916" in done.err
     assert "in quits: sys.exit(7)" in done.err
+    assert "1 failed" in done.out
+    assert "record  stageflow runs show" in done.out
+    document = run("quitting", "--json").json
+    assert document["run_id"]
+    assert (document["status"], document["stage"]) == ("failed", "quits")
+    assert document["stages"]["quits"]["status"] == "fail"
+    assert [error["code"] for error in document["errors"]] == ["SF916"]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +321,15 @@ def test_runs_need_not_be_recorded(
     assert done.status == 0
     assert "stageflow runs" not in done.out
     assert not (project / ".stageflow").exists()
+
+
+def test_a_record_in_memory_is_not_pointed_to(
+    run: Callable[..., Any], write: Callable[[str, str], Path]
+):
+    write("pyproject.toml", "[tool.stageflow]\nrun_store = 'memory'\n")
+    done = run("pipeline")
+    assert done.status == 0
+    assert "stageflow runs" not in done.out
 
 
 def test_settings_say_where(

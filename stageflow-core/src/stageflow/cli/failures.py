@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -75,7 +76,7 @@ def describe(error: BaseException) -> Failure:
 
 def _of_a_stage(error: StageflowError, original: BaseException, where: str) -> Failure:
     """Tell of a stage that failed: what it raised is the news."""
-    told = f"{type(original).__name__}: {original}"
+    told = f"{type(original).__name__}: {original}".removesuffix(": ")
     hint = "Mend that line; --debug shows the whole traceback."
     if isinstance(original, StageflowError):
         told, hint = original.message, original.hint
@@ -159,5 +160,7 @@ def _lines(terminal: Terminal, failure: Failure) -> list[str]:
     for reason in failure.why:
         labelled("why", reason)
     labelled("do", failure.hint, "bold")
-    labelled("see", failure.more, "dim")
+    # A path helps whoever has the file.
+    if "://" in failure.more or Path(failure.more.partition("#")[0]).is_file():
+        labelled("see", failure.more, "dim")
     return lines

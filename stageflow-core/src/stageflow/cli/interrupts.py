@@ -14,6 +14,8 @@ import anyio.lowlevel
 __all__ = ("Interrupts",)
 
 _NAMES: Final = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    _NAMES[signal.SIGHUP] = "SIGHUP"
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 

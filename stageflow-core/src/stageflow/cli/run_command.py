@@ -105,6 +105,7 @@ class _Session:
         self._story = RunStory()
         self._outcome: RunOutcome | None = None
         self._graph: Any = None
+        self._exit: StageExitError | None = None
         self._is_recorded = False
 
     @property
@@ -133,10 +134,30 @@ class _Session:
                     listeners.append(view.note)
                 if request.json and request.events:
                     listeners.append(self._keep)
-                with _telling_of_exits():
-                    self._outcome = await runtime.run(
-                        self._graph, context=context, listeners=listeners, raise_on_error=False
-                    )
+                try:
+                    with _telling_of_exits():
+                        self._outcome = await runtime.run(
+                            self._graph, context=context, listeners=listeners, raise_on_error=False
+                        )
+                except StageExitError as error:
+                    self._exit = error
+                    self._outcome = self._outcome_of_exit(context, error)
+
+    def _outcome_of_exit(self, context: PipelineContext, error: StageExitError) -> RunOutcome:
+        """Return how a run went that a stage tore down, as far as its events tell."""
+        assert context.pipeline_run_id is not None
+        failed = self._story.failed
+        return RunOutcome(
+            run_id=context.pipeline_run_id,
+            pipeline_name=self._graph.name,
+            status="failed",
+            outputs={},
+            results={},
+            stage=failed[0].name if failed else None,
+            error=error,
+            reason=None,
+            duration_ms=self._story.duration_ms or 0.0,
+        )
 
     @asynccontextmanager
     async def _runtime(self) -> AsyncIterator[Runtime]:
@@ -200,7 +221,7 @@ class _Session:
         """Tell how the run went and return the exit status."""
         outcome = self._outcome
         assert outcome is not None
-        error = _error_of(outcome)
+        error = self._exit or _error_of(outcome)
         if self._request.json:
             place = self._records.place if self._is_recorded else None
             document = result_document(outcome, self._story, error, recorded_in=place)
@@ -208,10 +229,12 @@ class _Session:
                 document["events"] = self._events
             write_json(self._stream, document)
         else:
+            # A store in memory ends with this process.
+            is_kept = self._is_recorded and self._records.name != "memory"
             plan = self._graph.plan
             pairs = zip(plan.names, plan.successors, strict=True)
-            last = [name for name, followers in pairs if not followers]
-            tell_result(self._out, outcome, self._story, last, is_recorded=self._is_recorded)
+            last = [name for name, followers in pairs if not followers and name in outcome.results]
+            tell_result(self._out, outcome, self._story, last, is_recorded=is_kept)
         if error is not None:
             if self._out.is_terminal and self._err.is_terminal:
                 self._err.line()

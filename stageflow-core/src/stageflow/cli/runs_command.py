@@ -226,7 +226,7 @@ class _Page:
             return
         shown = stages if every or len(stages) <= _MOST_STAGES else _notable(stages)
         names = [one_line(stage.name) for stage in shown]
-        size = min(max(map(width, names)), _WIDEST_NAME)
+        size = min(max(map(width, ("stage", *names))), _WIDEST_NAME)
         room = max(out.width - size - 53, _NARROWEST_BAR)
         whole = self._whole_ms()
         scale = f"0{span(whole):>{room - 1}}"

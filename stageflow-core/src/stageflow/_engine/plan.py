@@ -33,6 +33,8 @@ __all__ = (
 )
 
 _MANY = 32
+_HINTED = 10
+_COMPARED = 100_000
 
 OnFailure = Literal["stop", "continue"]
 
@@ -67,9 +69,13 @@ DEFAULT_POLICY = StagePolicy()
 def ordered_names(names: Iterable[str] | str | None) -> tuple[str, ...]:
     if not names:
         return ()
-    if isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Iterable):
         return (names,)
-    return tuple(dict.fromkeys(names))
+    listed = tuple(names)
+    try:
+        return tuple(dict.fromkeys(listed))
+    except TypeError:
+        return listed  # one of them is no name; the plan says which
 
 
 @attrs.frozen(hash=False)
@@ -173,7 +179,7 @@ def compile_plan(
     names = tuple([node.name for node in listed])
     needs = [node.dependencies for node in listed]
     faults = [*known_faults, *_name_faults(names)]
-    index = dict(zip(names, range(len(names)), strict=True))
+    index = _index_of(names)
     if len(index) != len(names):
         faults += _duplicate_faults(names)
     if not listed:
@@ -189,7 +195,7 @@ def compile_plan(
     # Edges that all point forward make no circle; that is the usual case, and seen on the way.
     if not forward and not _is_acyclic(dependencies, successors):
         faults += _circle_faults(names, needs)
-    calls = prepare_calls(listed, layers, faults)
+    calls = prepare_calls(listed, _sound(layers, faults), faults)
     if guard_retry_strategy is not None:
         faults += strategy_faults(guard_retry_strategy, index, dependencies)
     raise_faults(faults, pipeline=name)
@@ -221,22 +227,58 @@ def compile_plan(
 
 
 def _number_dependencies(
-    names: tuple[str, ...],
-    needs: list[tuple[str, ...]],
+    names: tuple[Any, ...],
+    needs: list[tuple[Any, ...]],
     index: dict[str, int],
     faults: list[ContractErrorInfo],
 ) -> tuple[tuple[int, ...], ...]:
     number_of = index.__getitem__
     try:
         return tuple([tuple(map(number_of, needed)) for needed in needs])
-    except KeyError:
-        faults += [
-            missing_dependency_fault(name, dependency, index)
+    except (KeyError, TypeError):
+        missing = [
+            (name, dependency)
             for name, needed in zip(names, needs, strict=True)
             for dependency in needed
-            if dependency not in index
+            if not _is_in(index, dependency)
         ]
-        return tuple([tuple([index[d] for d in needed if d in index]) for needed in needs])
+        # Comparing many wrong names with many right ones would take longer than anybody reads.
+        hinted = min(_HINTED, _COMPARED // len(names))
+        known = [name for name in names if isinstance(name, str)]
+        faults += [
+            missing_dependency_fault(*each, known if number < hinted else None)
+            for number, each in enumerate(missing)
+        ]
+        return tuple([tuple([index[d] for d in needed if _is_in(index, d)]) for needed in needs])
+
+
+def _index_of(names: tuple[Any, ...]) -> dict[str, int]:
+    try:
+        return dict(zip(names, range(len(names)), strict=True))
+    except TypeError:
+        return {name: number for number, name in enumerate(names) if isinstance(name, str)}
+
+
+def _is_in(index: Mapping[str, int], name: Any) -> bool:
+    try:
+        return name in index
+    except TypeError:
+        return False
+
+
+def _sound(layers: Sequence[Layer], faults: list[ContractErrorInfo]) -> list[Layer]:
+    """Return the *layers* that can stand around a stage; the others are faults."""
+    sound = []
+    for layer in layers:
+        parts = ("applies_to", "configure", "around")
+        if isinstance(layer, type):
+            wanted = f"an instance, such as {layer.__name__}()"
+            faults.append(choice_fault("interceptors", layer, wanted))
+        elif all(callable(getattr(layer, part, None)) for part in parts):
+            sound.append(layer)
+        else:
+            faults.append(choice_fault("interceptors", layer, "interceptors, of BaseInterceptor"))
+    return sound
 
 
 def _successors(
@@ -308,7 +350,7 @@ def _name_faults(names: tuple[Any, ...]) -> list[ContractErrorInfo]:
     ]
 
 
-def _circle_faults(names: tuple[str, ...], needs: list[tuple[str, ...]]) -> list[ContractErrorInfo]:
+def _circle_faults(names: tuple[Any, ...], needs: list[tuple[Any, ...]]) -> list[ContractErrorInfo]:
     selfish = [name for name, needed in zip(names, needs, strict=True) if name in needed]
     faults = [
         fault(
@@ -320,14 +362,15 @@ def _circle_faults(names: tuple[str, ...], needs: list[tuple[str, ...]]) -> list
         for name in selfish
     ]
     others = {
-        name: [dependency for dependency in needed if dependency != name]
+        name: [other for other in needed if isinstance(other, str) and other != name]
         for name, needed in zip(names, needs, strict=True)
+        if isinstance(name, str)
     }
     path = find_cycle(others)
     return faults if path is None else [*faults, cycle_fault(path)]
 
 
-def _duplicate_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
+def _duplicate_faults(names: tuple[Any, ...]) -> list[ContractErrorInfo]:
     return [
         fault(
             "DUPLICATE",
@@ -335,7 +378,7 @@ def _duplicate_faults(names: tuple[str, ...]) -> list[ContractErrorInfo]:
             "Give each stage a name of its own.",
             stage=name,
         )
-        for name, count in Counter(names).items()
+        for name, count in Counter(name for name in names if isinstance(name, str)).items()
         if count > 1
     ]
 

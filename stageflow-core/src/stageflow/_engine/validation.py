@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stageflow.errors import ContractErrorInfo, DefinitionError, did_you_mean
@@ -90,13 +90,24 @@ def fault(code: str, summary: str, hint: str, **context: Any) -> ContractErrorIn
 
 
 def missing_dependency_fault(
-    stage: str, dependency: str, known: Mapping[str, Any]
+    stage: str, dependency: Any, known: Collection[str] | None
 ) -> ContractErrorInfo:
-    """Return the fault of a *stage* that depends on a stage which does not exist."""
+    """Return the fault of a *stage* that depends on a stage which does not exist.
+
+    Args:
+        stage: Who depends.
+        dependency: On what; a text unless that is the mistake.
+        known: The names there are, to find near ones; None to do without.
+    """
+    if isinstance(dependency, str):
+        hint = f"Add a stage {dependency!r} or correct the name."
+        hint += "" if known is None else f" {did_you_mean(dependency, known)}"
+    else:
+        hint = "Give the name of a stage, a text."
     return fault(
         "MISSING_DEP",
-        f"Stage {stage!r} depends on {dependency!r}, which is not a stage of this pipeline.",
-        f"Add a stage {dependency!r} or correct the name. {did_you_mean(dependency, known)}",
+        f"Stage {stage!r} depends on {dependency!r:.100}, which is not a stage of this pipeline.",
+        hint,
         stage=stage,
         missing=dependency,
     )

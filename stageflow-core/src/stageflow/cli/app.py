@@ -89,8 +89,8 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and 
 
 @app.command(
     epilog="""Exit status: 0 done, also if the run cancelled itself; 1 failed; 2 not started, since
-something is wrong with the command, the target or its definition; 130 cancelled by Ctrl-C, 143 by SIGTERM,
-129 by SIGHUP."""
+something is wrong with the command, the target or its definition; 130 cancelled by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP."""
 )
 def run(
     target: TargetArgument,

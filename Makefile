@@ -33,7 +33,7 @@ $(READY): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 demo: setup ## audit the documents of a folder, this one by default: make demo FOLDER=...
 	stageflow run examples/document_audit/audit.py:pipeline $(if $(FOLDER),--input folder="$(FOLDER)")
 	@PYTHONPATH=examples python -m document_audit document-audit/report.json
-	@echo "The page to read: document-audit/report.html    The story of the run: stageflow runs show last"
+	@echo "The page to read: document-audit/report.html    The story of the run: .venv/bin/stageflow runs show last"
 
 test: setup ## run the tests, leaving out the slow ones
 	$(PYTEST) -m "not slow and not bench and not chaos"

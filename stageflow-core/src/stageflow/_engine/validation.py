@@ -99,15 +99,18 @@ def missing_dependency_fault(
         dependency: On what; a text unless that is the mistake.
         known: The names there are, to find near ones; None to do without.
     """
-    if isinstance(dependency, str):
-        hint = f"Add a stage {dependency!r} or correct the name."
-        hint += "" if known is None else f" {did_you_mean(dependency, known)}"
-    else:
-        hint = "Give the name of a stage, a text."
+    if not isinstance(dependency, str):
+        return fault(
+            "MISSING_DEP",
+            f"Stage {stage!r} depends on {dependency!r:.100}, which is not the name of a stage.",
+            "Give the name of a stage, a text.",
+            stage=stage,
+        )
+    near = "" if known is None else f" {did_you_mean(dependency, known)}"
     return fault(
         "MISSING_DEP",
-        f"Stage {stage!r} depends on {dependency!r:.100}, which is not a stage of this pipeline.",
-        hint,
+        f"Stage {stage!r} depends on {dependency!r}, which is not a stage of this pipeline.",
+        f"Add a stage {dependency!r} or correct the name.{near}",
         stage=stage,
         missing=dependency,
     )

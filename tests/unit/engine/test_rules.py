@@ -658,3 +658,56 @@ async def test_the_order_of_events_is_the_order_of_what_happens() -> None:
     ]
     times = [data["timestamp"] for _, data in sink.events]
     assert times == sorted(times)
+
+
+class TestRouting:
+    @pytest.mark.parametrize(
+        ("route", "run"),
+        [
+            ("one", {"b1"}),
+            (["one", "two"], {"b1", "b2"}),
+            (("two",), {"b2"}),
+            ({"two"}, {"b2"}),
+            ([], set()),
+            (None, set()),
+        ],
+    )
+    @pytest.mark.parametrize("kind", [StageKind.ROUTE, WORK])
+    async def test_a_router_chooses_by_keys(self, route: Any, run: set[str], kind: Any) -> None:
+        report = await run_nodes(
+            [
+                node("router", lambda ctx: {"route": route}, kind=kind),
+                node("b1", no_op, "router", conditional=True, policy=StagePolicy(branch_key="one")),
+                node("b2", no_op, "router", conditional=True, policy=StagePolicy(branch_key="two")),
+                node("merge", no_op, "b1", "b2"),
+            ]
+        )
+        assert {n for n, status in statuses(report).items() if status == "ok"} == run | {
+            "router",
+            "merge",
+        }
+
+    @pytest.mark.parametrize(
+        ("route", "run"), [("b1", {"b1"}), (["b1", "b2"], {"b1", "b2"}), ([], set()), (None, set())]
+    )
+    async def test_or_by_the_names_of_conditional_stages(self, route: Any, run: set[str]) -> None:
+        report = await run_nodes(
+            [
+                node("router", lambda ctx: {"route": route}, kind=StageKind.ROUTE),
+                *[node(name, no_op, "router", conditional=True) for name in ("b1", "b2")],
+                node("always", no_op, "router"),
+            ]
+        )
+        chosen = {n for n, status in statuses(report).items() if status == "ok"}
+        assert chosen == run | {"router", "always"}
+
+    async def test_a_route_that_is_some_other_stages_data_chooses_nothing(self) -> None:
+        branch = StagePolicy(branch_key="one")
+        report = await run_nodes(
+            [
+                node("router", lambda ctx: {"route": "one"}, kind=StageKind.ROUTE),
+                node("map", lambda ctx: {"route": "A66"}),
+                node("b", no_op, "map", "router", conditional=True, policy=branch),
+            ]
+        )
+        assert statuses(report) == {"router": "ok", "map": "ok", "b": "ok"}

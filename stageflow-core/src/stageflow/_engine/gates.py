@@ -68,7 +68,10 @@ def _passed_by(plan: Plan, dependency: int, output: StageOutput, index: int) -> 
         return None
     mine = plan.calls[index].policy.branch_key
     chosen = chosen_branches(output)
-    if mine is None:
+    if mine is not None:
+        if mine not in plan.branch_keys.get(dependency, ()):
+            return None
+    else:
         if plan.calls[dependency].kind is not StageKind.ROUTE:
             return None
         mine = plan.names[index]

@@ -327,8 +327,10 @@ def _branch_keys(
     keys: dict[int, set[str]] = {}
     for call, deps in zip(calls, dependencies, strict=True):
         if call.conditional and call.policy.branch_key is not None:
-            for dependency in deps:
-                keys.setdefault(dependency, set()).add(call.policy.branch_key)
+            # Where routers are among its dependencies, what others call a route is their own.
+            routers = [number for number in deps if calls[number].kind is StageKind.ROUTE]
+            for router in routers or deps:
+                keys.setdefault(router, set()).add(call.policy.branch_key)
     return {router: frozenset(found) for router, found in keys.items()}
 
 

@@ -14,7 +14,11 @@ import anyio
 import attrs
 
 from stageflow._engine.announce import Listener
-from stageflow._engine.errors import UnifiedPipelineCancelled, UnifiedStageExecutionError
+from stageflow._engine.errors import (
+    UnifiedPipelineCancelled,
+    UnifiedStageExecutionError,
+    describe,
+)
 from stageflow._engine.retrying import is_transient, retryable_by
 from stageflow._engine.run import RunOptions, RunReport, RunStatus
 from stageflow.context import PipelineContext
@@ -363,16 +367,23 @@ class Runtime:
         """Close whatever is open, the last opened first; *reason* is what ends the block."""
         facts = (type(reason), reason, reason.__traceback__) if reason else (None, None, None)
         failures: list[Exception] = []
+        fatal: BaseException | None = None
         with anyio.CancelScope(shield=True):
             while self._opened:
                 try:
                     await _settle(self._opened.pop()(*facts))
-                except Exception as error:  # noqa: BLE001 - the others are to be closed, too
-                    if error is not reason:
+                except BaseException as error:  # noqa: BLE001 - the others are to be closed, too
+                    if error is reason:
+                        continue
+                    _log.warning("runtime.close_failed", error=repr(error))
+                    if isinstance(error, Exception):
                         failures.append(error)
-                        _log.warning("runtime.close_failed", error=repr(error))
+                    else:
+                        fatal = error
         self._entered = False
         self._open_items.clear()
+        if fatal is not None:
+            raise fatal
         if reason is not None:
             for failure in failures:
                 reason.add_note(f"On closing the Runtime: {failure!r}")
@@ -563,7 +574,7 @@ class _Recorder:
         if report is not None:
             facts["duration_ms"] = report.duration_ms
             if report.error is not None:
-                facts["error"] = str(report.error)
+                facts["error"] = describe(report.error)
             if report.stage is not None:
                 facts["stage"] = report.stage
             if report.reason is not None:

@@ -85,7 +85,9 @@ class BaseInterceptor:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not cls.name:
+        # A name that was made from a class is not handed on to its subclasses.
+        made = {"", *(base.__name__ for base in cls.__mro__[1:])}
+        if "name" not in vars(cls) and cls.name in made:
             cls.name = cls.__name__
 
     async def before(self, stage_name: str, ctx: PipelineContext) -> InterceptorResult | None:
@@ -160,11 +162,10 @@ class BaseInterceptor:
                 return await proceed()
             except Exception as error:
                 action = await self.on_error(stage, error, ctx)
-                if action is ErrorAction.FALLBACK:
+                # A member of the enumeration equals its string, and a string it may be.
+                if action == ErrorAction.FALLBACK:
                     return output_of(await self.fallback(stage, error, ctx), stage)
-                if action is not ErrorAction.RETRY or not await invocation.wait_to_retry(
-                    error=error
-                ):
+                if action != ErrorAction.RETRY or not await invocation.wait_to_retry(error=error):
                     raise
 
 

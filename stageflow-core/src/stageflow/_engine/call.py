@@ -177,30 +177,33 @@ def prepare_calls(
     # Stages that are executed alike share a call. A layer may treat every name differently,
     # and a config is made for one stage. The nodes keep alive whatever is known by its id.
     known: dict[tuple[int, int, int, bool], StageCall] = {}
-    calls = []
-    before: Node | None = None
+    calls: list[StageCall] = []
     call: StageCall | None = None
+    runner = policy = kind = conditional = None
     for node in nodes:
         # Most often a stage is like the one before it, which is told without a look-up.
         if (
-            before is None
-            or node.runner is not before.runner
-            or node.policy is not before.policy
-            or node.kind is not before.kind
-            or node.conditional is not before.conditional
-            or node.config
-            or layers
+            call is not None
+            and node.runner is runner
+            and node.policy is policy
+            and node.kind is kind
+            and node.conditional is conditional
+            and not node.config
         ):
-            alike = (id(node.runner), id(node.kind), id(node.policy), node.conditional)
-            call = None if node.config or layers else known.get(alike)
-            if call is None:
-                sound = len(faults)
-                call = _prepare(node, layers, faults)
-                if len(faults) == sound and not node.config:
-                    known[alike] = call
-            before = None if node.config or len(faults) else node
-        assert call is not None
+            calls.append(call)
+            continue
+        runner, policy, kind, conditional = node.runner, node.policy, node.kind, node.conditional
+        sound = len(faults)
+        alike = (id(runner), id(kind), id(policy), conditional)
+        shared = not node.config and not layers
+        call = known.get(alike) if shared else None
+        if call is None:
+            call = _prepare(node, layers, faults)
         calls.append(call)
+        if shared and len(faults) == sound:
+            known[alike] = call
+        else:
+            call = None
     return tuple(calls)
 
 

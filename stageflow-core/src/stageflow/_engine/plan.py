@@ -205,8 +205,7 @@ def compile_plan(
         name,
         listed,
         names,
-        # Both keep the order; looking a name up in a long tuple would cost edges squared.
-        tuple([found if len(found) < _MANY else dict.fromkeys(found).keys() for found in needs]),
+        _readable(needs),
         calls,
         index,
         dependencies,
@@ -226,6 +225,13 @@ def compile_plan(
     return with_guard_regions(plan, guard_retry_strategy)
 
 
+def _readable(needs: list[tuple[str, ...]]) -> tuple[Collection[str], ...]:
+    if max(map(len, needs)) < _MANY:
+        return tuple(needs)
+    # Both keep the order; looking a name up in a long tuple would cost edges squared.
+    return tuple([found if len(found) < _MANY else dict.fromkeys(found).keys() for found in needs])
+
+
 def _number_dependencies(
     names: tuple[Any, ...],
     needs: list[tuple[Any, ...]],
@@ -234,7 +240,13 @@ def _number_dependencies(
 ) -> tuple[tuple[int, ...], ...]:
     number_of = index.__getitem__
     try:
-        return tuple([tuple(map(number_of, needed)) for needed in needs])
+        # One dependency is the usual case, and found without an iterator.
+        return tuple(
+            [
+                (number_of(needed[0]),) if len(needed) == 1 else tuple(map(number_of, needed))
+                for needed in needs
+            ]
+        )
     except (KeyError, TypeError):
         missing = [
             (name, dependency)

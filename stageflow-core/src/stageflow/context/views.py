@@ -53,6 +53,8 @@ class ReadOnlyDict(dict[Any, Any]):
     popitem = _refuse("popitem")
     setdefault = _refuse("setdefault")
     update = _refuse("update")
+    # It gives a plain one: a view shows what somebody gave.
+    fromkeys = staticmethod(dict.fromkeys)  # type: ignore[assignment]
 
     def __copy__(self) -> dict[Any, Any]:
         return dict(self)

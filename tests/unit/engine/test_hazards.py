@@ -871,3 +871,115 @@ async def test_attempts_of_a_stage_share_its_variables() -> None:
     assert report.status == "completed"
     assert seen == ["the caller's", "of attempt 1", "of attempt 2"]
     assert VARIABLE.get() == "the caller's"
+
+
+# 7. The end of a run.
+
+
+async def test_what_a_cleanup_raises_that_is_no_exception_is_raised_when_all_is_told() -> None:
+    cleaned: list[str] = []
+
+    def exits() -> None:
+        raise SystemExit(3)
+
+    async def stage(ctx: Any) -> None:
+        ctx.register_cleanup(lambda: cleaned.append("first"))
+        ctx.register_cleanup(exits)
+
+    sink = RememberingSink()
+    with pytest.raises(SystemExit):
+        await run_nodes([node("a", stage)], sink=sink)
+    assert cleaned == ["first"]
+    assert sink.types()[-1] == "pipeline.completed"
+
+
+@on_asyncio
+async def test_a_cancellation_that_comes_during_the_cleanups_waits_for_them() -> None:
+    cleaned: list[str] = []
+    cleaning = asyncio.Event()
+
+    async def cleans() -> None:
+        cleaning.set()
+        await asyncio.sleep(3600)
+
+    async def stage(ctx: Any) -> None:
+        ctx.register_cleanup(lambda: cleaned.append("first"))
+        ctx.register_cleanup(cleans)
+
+    sink = RememberingSink()
+    task = asyncio.create_task(run_nodes([node("a", stage)], sink=sink))
+    await cleaning.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert cleaned == ["first"]
+    assert sink.types()[-1] == "pipeline.completed"
+
+
+async def test_a_sink_that_hangs_delays_the_end_by_a_limited_time() -> None:
+    class Hanging:
+        """Takes the first events and hangs on the last one of the last stage."""
+
+        def __init__(self) -> None:
+            self.taken: list[str] = []
+
+        async def emit(self, *, type: str, data: dict[str, Any] | None) -> None:
+            if type == "stage.completed":
+                await anyio.sleep_forever()
+            self.taken.append(type)
+
+        def try_emit(self, *, type: str, data: dict[str, Any] | None) -> Any:
+            return self.emit(type=type, data=data)
+
+    sink = Hanging()
+    with anyio.fail_after(10), leaves_nothing_behind():
+        report = await run_nodes(
+            [node("a", no_op)],
+            context=PipelineContext(event_sink=sink),
+            options=RunOptions(cleanup_timeout=0.02),
+        )
+    assert report.status == "completed"
+    assert sink.taken == ["pipeline.started", "stage.started", "pipeline.completed"]
+    assert lost_events(sink) == 1
+
+
+async def test_deadlines_that_are_over_are_forgotten() -> None:
+    size = 3000
+    policy = StagePolicy(timeout=3600)
+    nodes = [
+        node(f"s{n}", no_op, *([f"s{n - 1}"] if n else []), policy=policy) for n in range(size)
+    ]
+    most = 0
+
+    class Watched(Run):
+        def _finish(self, *args: Any) -> None:
+            nonlocal most
+            most = max(most, len(self.deadlines._heap))
+            super()._finish(*args)
+
+    plan = compile_plan(nodes)
+    report = await Watched(plan, PipelineContext(event_sink=None), jumping()).execute()
+    assert report.status == "completed"
+    assert most <= 200
+
+
+async def test_an_earlier_deadline_passes_first_though_it_was_set_later() -> None:
+    clock = TestClock(autojump=True)
+
+    async def waits(ctx: Any) -> None:
+        await clock.sleep(1)
+
+    async def hangs(ctx: Any) -> None:
+        await anyio.sleep_forever()
+
+    report = await run_nodes(
+        [
+            node("late", hangs, policy=StagePolicy(timeout=100)),
+            node("waits", waits),
+            node("early", hangs, "waits", policy=StagePolicy(timeout=5)),
+        ],
+        on_failure="continue",
+        options=RunOptions(clock=clock),
+    )
+    assert report.outputs["early"].duration_ms == 5_000
+    assert report.outputs["late"].duration_ms == 100_000

@@ -1,0 +1,304 @@
+"""The errors of tools; SF500 to SF519 are those of calls, SF520 to SF529 those of what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stageflow.errors import DefinitionError, RunError, did_you_mean
+
+__all__ = (
+    "DuplicateToolError",
+    "ToolApprovalDeniedError",
+    "ToolApprovalTimeoutError",
+    "ToolArgumentsError",
+    "ToolCallFormatError",
+    "ToolDefinitionError",
+    "ToolDeniedError",
+    "ToolError",
+    "ToolExecutionError",
+    "ToolNotFoundError",
+    "ToolOutputError",
+    "ToolTimeoutError",
+    "ToolUndoError",
+)
+
+
+class ToolError(RunError):
+    """A tool could not do what was asked of it.
+
+    Attributes:
+        tool: The tool's name, or the action type that was asked for.
+    """
+
+    code = "SF500"
+
+    def __init__(self, message: str, tool: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tool = tool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready values: `error_type`, `code`, `message`, `tool`, facts."""
+        facts = {name: _plain(value) for name, value in vars(self).items() if name != "hint"}
+        kind = {"error_type": type(self).__name__, "code": self.code, "message": self.message}
+        return {**kind, **facts}
+
+
+class ToolNotFoundError(ToolError):
+    """No tool is registered for an action type.
+
+    Attributes:
+        action_type: What was asked for.
+    """
+
+    code = "SF501"
+
+    def __init__(self, action_type: str, known: Sequence[str] = ()) -> None:
+        super().__init__(
+            f"No tool registered for action type {_short(action_type)}.",
+            str(action_type),
+            hint=did_you_mean(str(action_type), known),
+        )
+        self.action_type = action_type
+
+
+class ToolDeniedError(ToolError):
+    """A tool must not be used in the behavior that the run is in.
+
+    Attributes:
+        behavior: The behavior, which is the context's execution mode.
+        allowed_behaviors: Those in which the tool may be used.
+    """
+
+    code = "SF502"
+
+    def __init__(self, tool: str, behavior: str | None, allowed_behaviors: Sequence[str]) -> None:
+        allowed = ", ".join(allowed_behaviors)
+        super().__init__(
+            f"Tool {tool!r} is not allowed in behavior {behavior!r}.",
+            tool,
+            hint=f"It is allowed in: {allowed}. The behavior is the context's `execution_mode`.",
+        )
+        self.behavior = behavior
+        self.allowed_behaviors = tuple(allowed_behaviors)
+
+
+class ToolApprovalDeniedError(ToolError):
+    """Whoever was asked to approve a call has rejected it.
+
+    Attributes:
+        request_id: The request, if the caller told.
+        reason: Why, in their words.
+    """
+
+    code = "SF503"
+
+    def __init__(
+        self, tool: str, request_id: object = None, reason: str | None = "user_denied"
+    ) -> None:
+        reason = reason or "user_denied"
+        super().__init__(
+            f"Approval of tool {tool!r} was denied: {reason}.",
+            tool,
+            hint="The call did not run. Tell the model, so that it goes on without the tool.",
+        )
+        self.request_id = request_id
+        self.reason = reason
+
+
+class ToolApprovalTimeoutError(ToolError):
+    """Nobody decided in time whether a call may run, so it did not.
+
+    Attributes:
+        request_id: The request that expired.
+        timeout_seconds: How long a decision was awaited.
+    """
+
+    code = "SF504"
+
+    def __init__(
+        self, tool: str, request_id: object = None, timeout_seconds: float | None = 0
+    ) -> None:
+        super().__init__(
+            f"Approval of tool {tool!r} timed out after {timeout_seconds} seconds.",
+            tool,
+            hint="The call did not run. `approval_timeout_seconds` sets how long to wait.",
+        )
+        self.request_id = request_id
+        self.timeout_seconds = timeout_seconds
+
+
+class ToolUndoError(ToolError):
+    """What a tool has done could not be undone; it can be tried again.
+
+    Attributes:
+        action_id: The action.
+        reason: What went wrong.
+    """
+
+    code = "SF505"
+
+    def __init__(self, tool: str, action_id: object, reason: str) -> None:
+        super().__init__(
+            f"Action {action_id} of tool {tool!r} could not be undone: {reason}",
+            tool,
+            hint="What the undo needs is still kept, so `undo_action` can be called again.",
+        )
+        self.action_id = action_id
+        self.reason = reason
+
+
+class ToolExecutionError(ToolError):
+    """A tool's handler raised, or gave what no tool may give.
+
+    Attributes:
+        action_id: The action.
+        cause: What was raised.
+    """
+
+    code = "SF506"
+
+    def __init__(
+        self,
+        tool: str,
+        action_id: object = None,
+        cause: BaseException | str | None = None,
+        *,
+        hint: str = "Mend the handler; what it raised is the cause of this error.",
+    ) -> None:
+        what = f"{type(cause).__name__}: {cause}" if isinstance(cause, BaseException) else cause
+        super().__init__(f"Tool {tool!r} failed: {_bounded(what or 'no reason')}", tool, hint=hint)
+        self.action_id = action_id
+        self.cause = cause
+
+
+class DuplicateToolError(DefinitionError):
+    """A tool is registered already under an action type or a name.
+
+    Attributes:
+        key: The action type or name.
+        existing: What is registered.
+        new: What was to be.
+    """
+
+    code = "SF507"
+
+    def __init__(self, key: str, existing: str, new: str) -> None:
+        super().__init__(
+            f"{key!r} is {existing} already, so {new} cannot be registered under it.",
+            hint="Give it an action type of its own, or pass `replace=True`.",
+        )
+        self.key = key
+        self.existing = existing
+        self.new = new
+
+
+class ToolDefinitionError(DefinitionError, ValueError):
+    """A tool is defined in a way that cannot work.
+
+    Attributes:
+        tool: The tool's name, as far as it is known.
+        faults: Everything that is wrong with it.
+    """
+
+    code = "SF508"
+
+    def __init__(self, tool: str, faults: Sequence[str]) -> None:
+        super().__init__(
+            f"Tool {tool!r} cannot be defined so: {'; '.join(faults)}.",
+            hint="See docs/how-to/tools.md for what a definition holds.",
+        )
+        self.tool = tool
+        self.faults = tuple(faults)
+
+
+class ToolArgumentsError(ToolError, ValueError):
+    """The arguments of a call do not fit the tool; its handler was not called.
+
+    Attributes:
+        faults: Everything that is wrong, each with its path.
+    """
+
+    code = "SF509"
+
+    def __init__(self, tool: str, faults: Sequence[str]) -> None:
+        super().__init__(
+            f"The arguments of tool {tool!r} are not valid: {'; '.join(faults)}.",
+            tool,
+            hint="Give the model this message: it says what to mend.",
+        )
+        self.faults = tuple(faults)
+
+
+class ToolOutputError(ToolExecutionError):
+    """A tool's handler gave something that its output schema does not allow.
+
+    Attributes:
+        faults: Everything that is wrong, each with its path.
+    """
+
+    code = "SF510"
+
+    def __init__(self, tool: str, action_id: object, faults: Sequence[str]) -> None:
+        super().__init__(
+            tool,
+            action_id,
+            f"its output is not valid: {'; '.join(faults)}",
+            hint="Mend the handler, or what its definition says of its output.",
+        )
+        self.faults = tuple(faults)
+
+
+class ToolTimeoutError(ToolExecutionError):
+    """A tool did not end in time.
+
+    Attributes:
+        timeout_seconds: The time it had.
+    """
+
+    code = "SF511"
+
+    def __init__(self, tool: str, action_id: object, timeout_seconds: float) -> None:
+        super().__init__(
+            tool,
+            action_id,
+            f"it did not end within {timeout_seconds} seconds",
+            hint="A coroutine was cancelled; a thread runs on, and its result is discarded.",
+        )
+        self.timeout_seconds = timeout_seconds
+
+
+class ToolCallFormatError(ToolError, ValueError):
+    """A tool call cannot be read: it has not the shape of its provider's calls.
+
+    Attributes:
+        call_id: The call's id, if that could be read.
+    """
+
+    code = "SF512"
+
+    def __init__(self, tool: str, why: str, call_id: str | None = None) -> None:
+        super().__init__(
+            _bounded(why), tool, hint="Give the model this message, so that it calls again."
+        )
+        self.call_id = call_id
+
+
+def _bounded(text: object) -> str:
+    shown = str(text)
+    return shown if len(shown) <= 500 else f"{shown[:497]}..."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, BaseException):
+        return _bounded(f"{type(value).__name__}: {value}")
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _bounded(value)

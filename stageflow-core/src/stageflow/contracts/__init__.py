@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from stageflow.contracts.checkpoints import (
+    CheckpointEntry,
+    LeaseHeldError,
+    LeaseLostError,
+    RunCheckpoints,
+    RunLease,
+    RunRetention,
+)
 from stageflow.contracts.clock import (
     Clock,
     SystemClock,
@@ -71,6 +79,11 @@ from stageflow.contracts.run_store import (
     check_run_limit,
     check_run_transition,
 )
+from stageflow.contracts.shared_values import (
+    SharedValue,
+    SharedValues,
+    ValueChangedError,
+)
 from stageflow.contracts.storage import (
     StorageBusyError,
     StorageClosedError,
@@ -86,9 +99,17 @@ from stageflow.contracts.telemetry_emitter import (
     TelemetryEmitterCapabilities,
     TelemetryEvent,
 )
+from stageflow.contracts.waits import (
+    RunEndedError,
+    RunWait,
+    RunWaits,
+    SignalReceipt,
+    WaitState,
+)
 
 __all__ = (
     "AssetNotFoundError",
+    "CheckpointEntry",
     "Clock",
     "ConfigKeyError",
     "ConfigProvider",
@@ -105,6 +126,8 @@ __all__ = (
     "IOManagerCapabilities",
     "IOManagerError",
     "InvalidTransitionError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "NormalizedError",
     "Partition",
     "PartitionError",
@@ -114,17 +137,26 @@ __all__ = (
     "ResourceCapabilities",
     "ResourceError",
     "ResourceSetupError",
+    "RunCheckpoints",
     "RunDeletion",
+    "RunEndedError",
     "RunEvent",
     "RunEventLog",
     "RunExistsError",
+    "RunLease",
     "RunListing",
     "RunNotFoundError",
     "RunRecord",
+    "RunRetention",
     "RunStatus",
     "RunStore",
     "RunStoreCapabilities",
     "RunStoreError",
+    "RunWait",
+    "RunWaits",
+    "SharedValue",
+    "SharedValues",
+    "SignalReceipt",
     "StorageBusyError",
     "StorageClosedError",
     "StorageCorruptError",
@@ -140,6 +172,8 @@ __all__ = (
     "Unhealthy",
     "UnknownOptionError",
     "UnknownStatusError",
+    "ValueChangedError",
+    "WaitState",
     "as_run_status",
     "check_config_key",
     "check_run_limit",

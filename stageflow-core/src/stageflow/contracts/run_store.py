@@ -2,7 +2,8 @@
 
 The contract is a Protocol: a class with its three methods works, whatever it inherits
 from. What only some stores can do is a capability with a Protocol of its own:
-`RunListing`, `RunEventLog`, `RunDeletion`.
+`RunListing`, `RunEventLog`, `RunDeletion` here, and in modules beside this one `RunCheckpoints` and
+`RunRetention` (`checkpoints`), `RunWaits` (`waits`) and `SharedValues` (`shared_values`).
 """
 
 from __future__ import annotations
@@ -77,11 +78,19 @@ class RunStoreCapabilities:
         listing: It is a `RunListing`.
         event_log: It is a `RunEventLog`.
         deletion: It is a `RunDeletion`.
+        checkpoints: It is a `RunCheckpoints`.
+        retention: It is a `RunRetention`.
+        waits: It is a `RunWaits`; only a store with checkpoints can be.
+        shared_values: It is a `SharedValues`.
     """
 
     listing: bool = False
     event_log: bool = False
     deletion: bool = False
+    checkpoints: bool = False
+    retention: bool = False
+    waits: bool = False
+    shared_values: bool = False
 
     @classmethod
     def of(cls, store: object) -> RunStoreCapabilities:

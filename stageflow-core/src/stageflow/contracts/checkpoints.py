@@ -118,7 +118,8 @@ class RunCheckpoints(Protocol):
       removed not at all; pages of any size, each after the last number of the one before, show
       each entry once.
     RS-35  [checkpoints] Values come back as they were given, whatever bytes they hold.
-    RS-36  [checkpoints] A status that is committed obeys the rules of `update_status`.
+    RS-36  [checkpoints] A status that is committed obeys the rules of `update_status`; a final one
+      releases the lease in the same transaction.
     RS-37  [checkpoints] What a run is asked to stop for is shown by its lease when it is read,
       acquired or renewed next, and forgotten when the run ends; a run that is not there or has
       ended is asked for nothing, which the answer False tells.

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from stageflow.plugins.resources import ResourceManager, ResourceStatus
     from stageflow.plugins.scaffold import ScaffoldError, new_plugin_contracts, write_plugin
     from stageflow.plugins.secret import Secret
+    from stageflow.plugins.serializers import installed_serializers
     from stageflow.plugins.settings import CoreSettings, PluginRules, Settings, make_settings
     from stageflow.plugins.sources import Origin, SettingsTree, read_settings
 
@@ -108,6 +109,7 @@ __all__ = (
     "UnknownPluginError",
     "check_plugins",
     "hookimpl",
+    "installed_serializers",
     "list_plugins",
     "load_command",
     "make_settings",
@@ -173,6 +175,7 @@ _HOMES = {
     "UnknownPluginError": "errors",
     "check_plugins": "checks",
     "hookimpl": "hookspecs",
+    "installed_serializers": "serializers",
     "list_plugins": "listing",
     "load_command": "commands",
     "make_settings": "settings",

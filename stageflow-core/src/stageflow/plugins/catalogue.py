@@ -111,6 +111,7 @@ CORE_CONTRACTS: tuple[ContractEntry, ...] = (
     _core("run_store", "RunStore", "memory"),
     _core("config_provider", "ConfigProvider", "env", many=True),
     _core("io_manager", "IOManager", "memory"),
+    _core("serializer", "Serializer", "json"),
     _core("item_reader", "ItemReader", "custom"),
     _core("scatter_coordinator", "ScatterCoordinator", "memory"),
     _core("parallel_coordinator", "ParallelCoordinator", "memory"),

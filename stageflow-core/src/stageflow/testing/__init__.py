@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stageflow.testing.io_manager import IOManagerConformance
     from stageflow.testing.resource import ResourceConformance
     from stageflow.testing.run_store import RunStoreConformance
+    from stageflow.testing.serializer import SerializerConformance
     from stageflow.testing.telemetry_emitter import TelemetryEmitterConformance
 
 __all__ = (
@@ -29,6 +30,7 @@ __all__ = (
     "IOManagerConformance",
     "ResourceConformance",
     "RunStoreConformance",
+    "SerializerConformance",
     "TelemetryEmitterConformance",
     "TestClock",
     "create_test_snapshot",
@@ -43,6 +45,7 @@ _KITS = {
     "IOManagerConformance": "io_manager",
     "ResourceConformance": "resource",
     "RunStoreConformance": "run_store",
+    "SerializerConformance": "serializer",
     "TelemetryEmitterConformance": "telemetry_emitter",
 }
 

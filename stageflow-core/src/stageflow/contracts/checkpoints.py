@@ -125,8 +125,9 @@ class RunCheckpoints(Protocol):
       ended is asked for nothing, which the answer False tells.
     RS-38  [checkpoints] A run that ought to go on though nobody goes on with it is claimed by one
       of any number of claimers: one that is not final and whose lease has expired, and one that is
-      waiting without a lease and has a wait that was answered or whose deadline has passed, or was
-      asked to stop. A run that never had a lease is not claimed. None is left: None.
+      waiting without a lease and was asked to stop, or has, among the waits that it was parked for
+      last, one that was answered or whose deadline has passed. A run that never had a lease is not
+      claimed. None is left: None.
     RS-39  [checkpoints] Leases that were not released are listed, those that have expired too,
       by run, in pages as entries are.
     RS-40  [checkpoints] Deleting a run forgets its lease, entries and waits; no later lease of a

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
     from stageflow.contracts.clock import Clock
 
-__all__ = ("Cancellable", "Deadline", "Deadlines", "TimeLimit")
+__all__ = ("Cancellable", "Deadlines", "TimeLimit")
 
 _PRUNE_FROM = 64
 # Instants are sums of rounded numbers: a clock that slept until one may stand just before it,
@@ -28,67 +30,102 @@ class Cancellable(Protocol):
         ...
 
 
-class Deadline:
-    """One moment at which a scope is cancelled unless the deadline is closed before.
+class TimeLimit:
+    """A scope is cancelled unless the limit is closed within its time.
 
     Attributes:
-        passed: Whether the moment came before the deadline was closed.
+        passed: Whether the time was over before the limit was closed.
+        when: The moment at which it is over; infinite once the limit is closed.
     """
 
-    __slots__ = ("_owner", "passed", "scope", "when")
+    __slots__ = ("_owner", "_scope", "_seconds", "passed", "when")
 
-    def __init__(self, owner: Deadlines, scope: Cancellable, when: float) -> None:
-        self._owner = owner
-        self.scope: Cancellable | None = scope
-        self.when = when
+    def __init__(self, deadlines: Deadlines, scope: Cancellable, seconds: float) -> None:
+        self._owner = deadlines
+        self._scope = scope
+        self._seconds = seconds
         self.passed = False
+        self.when = deadlines.watch(self, seconds)
 
     def close(self) -> None:
-        """Forget the deadline; harmless when it has passed."""
-        if self.scope is not None:
-            self.scope = None
+        """Forget the limit; harmless when the time is over."""
+        when = self.when
+        if when < math.inf:
+            self.when = math.inf
             # Nobody may have noticed: the watcher cannot look while something holds the loop.
-            self.passed = self._owner.closed_after(self.when)
+            self.passed = self._owner.closed_late(self, when)
 
-    def __lt__(self, other: Deadline) -> bool:
-        return self.when < other.when
+    def restart(self) -> None:
+        """Let the time begin now, unless it is over already."""
+        self.close()
+        if not self.passed:
+            self.when = self._owner.watch(self, self._seconds)
+
+    def expire(self) -> None:
+        """Cancel the scope, for the time is over."""
+        self.when = math.inf
+        self.passed = True
+        self._scope.cancel()
 
 
 class Deadlines:
     """All deadlines of one run, watched by one task that starts with the first of them."""
 
-    __slots__ = ("_clock", "_closed", "_heap", "_nap", "_stopped", "_tasks", "_watching")
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_heap",
+        "_nap",
+        "_numbers",
+        "_stopped",
+        "_tasks",
+        "_wakes",
+        "_watching",
+    )
 
     def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
         self._clock = clock
         self._tasks = tasks
-        self._heap: list[Deadline] = []
+        # The number decides between equal moments. An entry counts no more if its limit has
+        # another moment by now.
+        self._heap: list[tuple[float, int, TimeLimit]] = []
+        self._numbers = count()
         self._closed = 0
         self._nap: anyio.CancelScope | None = None
+        self._wakes = math.inf
         self._watching = False
         self._stopped = False
 
-    def add(self, scope: Cancellable, seconds: float) -> Deadline:
-        """Cancel *scope* after *seconds* unless the returned deadline is closed before."""
-        deadline = Deadline(self, scope, self._clock.monotonic() + seconds)
-        heappush(self._heap, deadline)
+    def add(self, scope: Cancellable, seconds: float) -> TimeLimit:
+        """Cancel *scope* after *seconds* unless the returned limit is closed before."""
+        return TimeLimit(self, scope, seconds)
+
+    def watch(self, limit: TimeLimit, seconds: float) -> float:
+        """Have *limit* expire after *seconds*, and return when that is."""
+        when = self._clock.monotonic() + seconds
+        heappush(self._heap, (when, next(self._numbers), limit))
         if not self._watching:
             self._watching = True
             self._tasks.start_soon(self._watch)
-        elif self._heap[0] is deadline and self._nap is not None:
+        elif when < self._wakes and self._nap is not None:
             self._nap.cancel()
-        return deadline
+        return when
 
-    def closed_after(self, when: float) -> bool:
-        """Say whether it is later than *when*, for a deadline that is closed now.
+    def closed_late(self, limit: TimeLimit, when: float) -> bool:
+        """Say whether it is later than *when*, for a limit of that moment that is closed now.
 
-        Counts it, and drops the closed ones when they are the most.
+        Drops its entry, or counts it, and drops the closed ones when they are the most.
         """
-        self._closed += 1
-        if self._closed > _PRUNE_FROM and self._closed * 2 > len(self._heap):
-            self._heap = [deadline for deadline in self._heap if deadline.scope is not None]
-            heapify(self._heap)
-            self._closed = 0
+        heap = self._heap
+        if heap and heap[-1][2] is limit:
+            # What began last often ends first, and the last entry is free to go.
+            heap.pop()
+        else:
+            self._closed += 1
+            if self._closed > _PRUNE_FROM and self._closed * 2 > len(heap):
+                heap[:] = [entry for entry in heap if entry[2].when == entry[0]]
+                heapify(heap)
+                self._closed = 0
         return self._clock.monotonic() > when + _CLOSE_SECONDS
 
     def stop(self) -> None:
@@ -99,8 +136,9 @@ class Deadlines:
 
     async def _watch(self) -> None:
         while not self._stopped and self._cancel_due():
+            self._wakes = self._heap[0][0]
             with anyio.CancelScope() as self._nap:
-                await self._clock.sleep(self._heap[0].when - self._clock.monotonic())
+                await self._clock.sleep(self._wakes - self._clock.monotonic())
             self._nap = None
         self._watching = False
 
@@ -108,41 +146,12 @@ class Deadlines:
         """Cancel what is due and say whether anything is left to wait for."""
         now = self._clock.monotonic() + _CLOSE_SECONDS
         while self._heap:
-            deadline = self._heap[0]
-            if deadline.scope is None:
+            when, _, limit = self._heap[0]
+            if limit.when != when:
                 self._closed = max(0, self._closed - 1)
-            elif deadline.when <= now:
-                deadline.passed = True
-                deadline.scope.cancel()
-                deadline.scope = None
+            elif when <= now:
+                limit.expire()
             else:
                 return True
             heappop(self._heap)
         return False
-
-
-class TimeLimit:
-    """The time that one attempt may take, which can begin anew while it is open."""
-
-    __slots__ = ("_deadline", "_deadlines", "_scope", "_seconds")
-
-    def __init__(self, deadlines: Deadlines, scope: Cancellable, seconds: float) -> None:
-        self._deadlines = deadlines
-        self._scope = scope
-        self._seconds = seconds
-        self._deadline = deadlines.add(scope, seconds)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the time was over before the limit was closed."""
-        return self._deadline.passed
-
-    def restart(self) -> None:
-        """Let the time begin now, unless it is over already."""
-        self._deadline.close()
-        if not self._deadline.passed:
-            self._deadline = self._deadlines.add(self._scope, self._seconds)
-
-    def close(self) -> None:
-        """Forget the limit; harmless when the time is over."""
-        self._deadline.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import UUID
@@ -11,48 +10,41 @@ from uuid import UUID
 import anyio.lowlevel
 import attrs
 
-from stageflow.codec import Codec
-from stageflow.contracts.clock import Clock, SystemClock
+from stageflow.builtin._memory_checkpoints import MemoryCheckpoints
+from stageflow.builtin._memory_runs import StoredRun
+from stageflow.builtin._memory_values import MemorySharedValues
+from stageflow.builtin._memory_waits import MemoryWaits
 from stageflow.contracts.run_store import (
     RunEvent,
     RunExistsError,
-    RunNotFoundError,
     RunRecord,
-    RunStatus,
     RunStoreCapabilities,
     as_run_status,
     check_run_limit,
-    check_run_transition,
 )
-from stageflow.contracts.storage import StorageClosedError
 
 __all__ = ("MemoryRunStore",)
 
 
-@attrs.define(eq=False)
-class _Run:
-    record: RunRecord  # without its metadata
-    metadata: dict[str, bytes]
-    events: list[tuple[str, datetime, bytes]] = attrs.field(factory=list)
-
-
-class MemoryRunStore:
+class MemoryRunStore(MemoryCheckpoints, MemoryWaits, MemorySharedValues):
     """Keeps runs in this process, encoded, so that what works here works in any other store.
 
     No call suspends, so each has happened completely before anything else does.
 
     Args:
         codec: What metadata and events are encoded with; the default one unless given.
-        clock: Where the times in records come from.
+        clock: Where the times in records, leases and waits come from.
     """
 
-    capabilities: Final = RunStoreCapabilities(listing=True, event_log=True, deletion=True)
-
-    def __init__(self, *, codec: Codec | None = None, clock: Clock | None = None) -> None:
-        self._codec = codec or Codec.default()
-        self._clock = clock or SystemClock()
-        self._runs: dict[UUID, _Run] = {}
-        self._closed = False
+    capabilities: Final = RunStoreCapabilities(
+        listing=True,
+        event_log=True,
+        deletion=True,
+        checkpoints=True,
+        retention=True,
+        waits=True,
+        shared_values=True,
+    )
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,6 +61,7 @@ class MemoryRunStore:
         """Forget all runs and refuse further calls; again is no error."""
         self._closed = True
         self._runs.clear()
+        self._namespaces.clear()
         await anyio.lowlevel.checkpoint()
 
     async def create_run(
@@ -96,7 +89,9 @@ class MemoryRunStore:
         encoded = self._encode(metadata)
         if run_id in self._runs:
             raise RunExistsError(run_id)
-        self._runs[run_id] = run = _Run(record, encoded)
+        run = StoredRun(record, encoded, token=self._last_tokens.pop(run_id, 0))
+        run.ended_at = now if record.status.is_final else None
+        self._runs[run_id] = run
         return self._decode(run)
 
     async def update_status(
@@ -111,18 +106,7 @@ class MemoryRunStore:
         """See `RunStore.update_status`."""
         self._check_open()
         new, encoded = as_run_status(status), self._encode(data)
-        run = self._run(run_id)
-        old = run.record
-        check_run_transition(run_id, old.status, new)
-        is_taken_up = old.status.is_final and new is RunStatus.RUNNING
-        run.record = attrs.evolve(
-            old,
-            status=new,
-            error=error if error is not None or is_taken_up else old.error,
-            duration_ms=duration_ms if duration_ms is not None or is_taken_up else old.duration_ms,
-            updated_at=self._clock.now(),
-        )
-        run.metadata.update(encoded)
+        self._update(self._run(run_id), new, encoded, error=error, duration_ms=duration_ms)
 
     async def get_run(self, run_id: UUID) -> RunRecord | None:
         """See `RunStore.get_run`."""
@@ -158,9 +142,7 @@ class MemoryRunStore:
     async def append_events(self, run_id: UUID, events: Iterable[RunEvent]) -> int:
         """See `RunEventLog.append_events`."""
         self._check_open()
-        encoded = [
-            (event.type, event.at, self._codec.encode(event.data, where="data")) for event in events
-        ]
+        encoded = self._encode_events(events)
         log = self._run(run_id).events
         log.extend(encoded)
         return len(log)
@@ -183,22 +165,9 @@ class MemoryRunStore:
     async def delete_run(self, run_id: UUID) -> bool:
         """See `RunDeletion.delete_run`."""
         self._check_open()
-        return self._runs.pop(run_id, None) is not None
+        return self._forget(run_id)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageClosedError("MemoryRunStore")
-
-    def _run(self, run_id: UUID) -> _Run:
-        run = self._runs.get(run_id)
-        if run is None:
-            raise RunNotFoundError(run_id)
-        return run
-
-    def _encode(self, metadata: dict[str, Any]) -> dict[str, bytes]:
-        return {name: self._codec.encode(value, where=name) for name, value in metadata.items()}
-
-    def _decode(self, run: _Run) -> RunRecord:
+    def _decode(self, run: StoredRun) -> RunRecord:
         metadata = {name: self._codec.decode(value) for name, value in run.metadata.items()}
         return attrs.evolve(run.record, metadata=metadata)
 

@@ -312,3 +312,30 @@ class TestPolicies:
     def test_a_retry_that_makes_no_sense_is_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError):
             RetryInterceptor(**wrong)
+
+
+def test_who_only_sets_a_policy_adds_no_step_of_its_own() -> None:
+    going_on: Any = object()
+    for interceptor in (TimeoutInterceptor(1), RetryInterceptor()):
+        assert interceptor.around(None, lambda: going_on) is going_on  # type: ignore[arg-type]
+
+
+async def test_a_timeout_that_looks_at_stages_as_well_is_asked_and_still_limits() -> None:
+    asked: list[str] = []
+
+    class Curious(TimeoutInterceptor):
+        async def before(self, stage_name: str, ctx: PipelineContext) -> None:
+            asked.append(stage_name)
+
+    class Hangs:
+        async def execute(self, ctx: Any) -> None:
+            await anyio.sleep_forever()
+
+    graph = (
+        Pipeline()
+        .with_stage("a", Hangs(), "work")
+        .build(interceptors=[Curious(5)], options=RunOptions(clock=TestClock(autojump=True)))
+    )
+    report = await graph.execute(PipelineContext(event_sink=None))
+    assert asked == ["a"]
+    assert isinstance(report.error, StageTimeoutError)

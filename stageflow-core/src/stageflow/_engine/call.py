@@ -51,7 +51,7 @@ class Layer(Protocol):
         """Return the policy that the engine shall follow for a stage it wraps."""
         ...
 
-    async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
+    def around(self, invocation: Invocation, proceed: Proceed) -> Awaitable[StageOutput]:
         """Return the stage's output, by `await proceed()` or otherwise; may raise."""
         ...
 

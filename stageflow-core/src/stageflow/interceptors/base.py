@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +125,23 @@ class BaseInterceptor:
         """Return the policy the engine shall follow for a stage; asked when a plan is built."""
         return policy
 
-    async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
-        """Run the stage by `await proceed()`, or give its output otherwise.
+    def around(self, invocation: Invocation, proceed: Proceed) -> Awaitable[StageOutput]:
+        """Run the stage by `await proceed()`, or give its output otherwise; `async` if need be.
 
         Args:
             invocation: The execution of the stage.
             proceed: Runs what stands further in, and the stage itself.
         """
+        cls = type(self)
+        if (
+            cls.before is BaseInterceptor.before
+            and cls.after is BaseInterceptor.after
+            and cls.on_error is BaseInterceptor.on_error
+        ):
+            return proceed()  # who only sets a policy need not be waited for
+        return self._look_on(invocation, proceed)
+
+    async def _look_on(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         stage, ctx = invocation.stage_name, invocation.pipeline_context
         decided = await self.before(stage, ctx)
         if decided is not None:

@@ -54,8 +54,6 @@ class LoggingInterceptor(BaseInterceptor):
 
     async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         """Run the stage and log how it went."""
-        if not _standard_log.isEnabledFor(logging.ERROR):
-            return await proceed()
         if _standard_log.isEnabledFor(logging.DEBUG):
             _log.debug("stage.started", **_who(invocation))
         monotonic = invocation.run.clock.monotonic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,13 @@ class TracingInterceptor(BaseInterceptor):
         """Say whether OpenTelemetry is installed."""
         return _trace_api() is not None
 
-    async def around(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
+    def around(self, invocation: Invocation, proceed: Proceed) -> Awaitable[StageOutput]:
         """Run the stage in a span of its own."""
         if self._provider is None and not self._is_set_up(invocation.run):
-            return await proceed()
+            return proceed()
+        return self._trace(invocation, proceed)
+
+    async def _trace(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         from opentelemetry import context as otel_context
         from opentelemetry import trace
 

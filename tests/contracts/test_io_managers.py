@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from stageflow.builtin.files_io_manager import FilesIOManager
 from stageflow.builtin.memory_io_manager import MemoryIOManager
 from stageflow.contracts.io_manager import IOManagerCapabilities
 from stageflow.testing.io_manager import IOManagerConformance
@@ -50,4 +51,13 @@ class TestSuspendingIOManager(IOManagerConformance):
     @pytest.fixture
     async def io_manager(self):
         async with SuspendingIOManager() as manager:
+            yield manager
+
+
+class TestFilesIOManager(IOManagerConformance):
+    capabilities = IOManagerCapabilities(list_partitions=True)
+
+    @pytest.fixture
+    async def io_manager(self, tmp_path):
+        async with FilesIOManager(tmp_path, fsync=False) as manager:
             yield manager

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from stageflow.builtin.memory_io_manager import MemoryIOManager
+from stageflow.codec import Codec
 from stageflow.contracts.io_manager import (
     AssetNotFoundError,
     IOManager,
@@ -59,7 +60,7 @@ class KeepsTheFirst(MemoryIOManager):
 
     async def store(self, asset_name, data, partition, **opts):
         calls = self._calls = getattr(self, "_calls", 0) + 1
-        self._codec.encode(data)
+        Codec.default().encode(data)
         if calls == 3 and partition is None:
             return
         await super().store(asset_name, data, partition, **opts)
@@ -163,7 +164,7 @@ class StoresInTwoSteps(MemoryIOManager):
     """IO-14"""
 
     async def store(self, asset_name, data, partition, **opts):
-        self._codec.encode(data)
+        Codec.default().encode(data)
         await super().delete(asset_name, partition, **opts)
         await super().store(asset_name, None, partition, **opts)
         if asset_name == "asset" and isinstance(partition, int) and isinstance(data, dict):

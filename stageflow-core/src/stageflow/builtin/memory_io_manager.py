@@ -1,4 +1,4 @@
-"""MemoryIOManager: the data of assets lies in this process, encoded."""
+"""MemoryIOManager: the data of assets lies in this process, as bytes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any, Final, Self
 
 import anyio.lowlevel
 
-from stageflow.codec import Codec
-from stageflow.contracts.io_manager import (
-    AssetNotFoundError,
-    IOManagerCapabilities,
-    refuse_options,
-)
+from stageflow.contracts.io_manager import AssetNotFoundError, IOManagerCapabilities
 from stageflow.contracts.partitions import Partition, parse_partition_key, partition_key
+from stageflow.contracts.serializer import Serializers
 from stageflow.contracts.storage import StorageClosedError
 
 __all__ = ("MemoryIOManager",)
 
 
+_OPTIONS: Final = ("serializer",)
+
+
 class MemoryIOManager:
     """Keeps data in this process as bytes, so that what works here works in any other place.
 
-    No call suspends, so each has happened completely before anything else does.
+    No call suspends, so each has happened completely before anything else does. The option
+    `serializer` of an asset chooses how it is encoded; other options go to the serialiser.
 
     Args:
-        codec: What data is encoded with; the default one unless given.
+        serializers: What to choose from; all that are installed unless given.
     """
 
     capabilities: Final = IOManagerCapabilities(list_partitions=True)
 
-    def __init__(self, *, codec: Codec | None = None) -> None:
-        self._codec = codec or Codec.default()
-        self._assets: dict[str, dict[str, bytes]] = {}
+    def __init__(self, *, serializers: Serializers | None = None) -> None:
+        self._serializers = serializers
+        self._assets: dict[str, dict[str, tuple[str, bytes]]] = {}
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -54,16 +54,26 @@ class MemoryIOManager:
         await anyio.lowlevel.checkpoint()
 
     async def load(self, asset_name: str, partition: Partition, **opts: Any) -> Any:
-        """See `IOManager.load`."""
+        """See `IOManager.load`; the serialiser is the one that wrote the value."""
         stored = self._partitions(asset_name, opts).get(partition_key(partition))
         if stored is None:
             raise AssetNotFoundError(asset_name, partition)
-        return self._codec.decode(stored)
+        _, passed_on = self._options(opts)
+        name, data = stored
+        return self._choice.named(name).decode(data, **passed_on)
 
     async def store(self, asset_name: str, data: Any, partition: Partition, **opts: Any) -> None:
-        """See `IOManager.store`."""
+        """See `IOManager.store`.
+
+        Raises:
+            UnknownSerializerError: The option `serializer` names none that is there.
+            UnserializableValueError: The serialiser, or none, can carry the value.
+        """
         partitions = self._partitions(asset_name, opts)
-        partitions[partition_key(partition)] = self._codec.encode(data, where="data")
+        own, passed_on = self._options(opts)
+        key = partition_key(partition)
+        serializer = self._choice.choose(data, own.get("serializer"))
+        partitions[key] = (serializer.name, serializer.encode(data, **passed_on))
         self._assets[asset_name] = partitions
 
     async def exists(self, asset_name: str, partition: Partition, **opts: Any) -> bool:
@@ -78,11 +88,22 @@ class MemoryIOManager:
         """See `PartitionListing.list_partitions`."""
         return tuple(map(parse_partition_key, self._partitions(asset_name, opts)))
 
-    def _partitions(self, asset_name: str, opts: dict[str, Any]) -> dict[str, bytes]:
+    def _partitions(self, asset_name: str, opts: dict[str, Any]) -> dict[str, tuple[str, bytes]]:
         if self._closed:
             raise StorageClosedError("MemoryIOManager")
-        refuse_options(self, opts)
+        self._options(opts)
         return self._assets.get(asset_name, {})
+
+    def _options(self, opts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._choice.split(self, opts, _OPTIONS) if opts else ({}, {})
+
+    @property
+    def _choice(self) -> Serializers:
+        if self._serializers is None:
+            from stageflow.plugins import installed_serializers
+
+            self._serializers = installed_serializers()
+        return self._serializers
 
     def __repr__(self) -> str:
         return f"MemoryIOManager({len(self._assets)} assets)"

@@ -32,6 +32,12 @@ from stageflow.contracts.event_sink import (
     EventSinkCapabilities,
     EventSinkError,
 )
+from stageflow.contracts.hive import (
+    AssetNameError,
+    asset_folder,
+    parse_partition_path,
+    partition_path,
+)
 from stageflow.contracts.io_manager import (
     AssetNotFoundError,
     IOManager,
@@ -120,6 +126,7 @@ from stageflow.contracts.waits import (
 )
 
 __all__ = (
+    "AssetNameError",
     "AssetNotFoundError",
     "CheckpointEntry",
     "Clock",
@@ -195,12 +202,15 @@ __all__ = (
     "ValueChangedError",
     "WaitState",
     "as_run_status",
+    "asset_folder",
     "check_config_key",
     "check_run_limit",
     "check_run_transition",
     "escape_segment",
     "parse_partition_key",
+    "parse_partition_path",
     "partition_key",
+    "partition_path",
     "read_value",
     "refuse_options",
     "settle",

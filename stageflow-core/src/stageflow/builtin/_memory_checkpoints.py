@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from stageflow.builtin._memory_runs import MemoryRuns, StoredRun
-from stageflow.builtin._run_store_rules import final_statuses
+from stageflow.builtin._run_store_rules import check_aware, final_statuses
 from stageflow.contracts.checkpoints import CheckpointEntry, LeaseHeldError, RunLease
 from stageflow.contracts.run_store import RunEvent, RunStatus, as_run_status
 
@@ -137,6 +137,7 @@ class MemoryCheckpoints(MemoryRuns):
     ) -> Sequence[UUID]:
         """See `RunRetention.prune_runs`."""
         self._check_open()
+        check_aware(before)
         wanted = final_statuses(statuses)
         ended = [
             (run.ended_at, run_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from stageflow.contracts.run_store import RunStatus, RunStoreError, as_run_status
 from stageflow.contracts.shared_values import SharedValue, ValueChangedError
 
-__all__ = ("check_expected", "final_statuses", "no_such_wait")
+__all__ = ("check_aware", "check_expected", "final_statuses", "no_such_wait")
 
 
 def final_statuses(statuses: Iterable[str]) -> tuple[RunStatus, ...]:
@@ -26,6 +27,19 @@ def final_statuses(statuses: Iterable[str]) -> tuple[RunStatus, ...]:
             hint="Name statuses that are final: completed, failed, cancelled.",
         )
     return wanted
+
+
+def check_aware(before: datetime) -> None:
+    """Return if *before* is one moment all over the world.
+
+    Raises:
+        RunStoreError: It has no offset.
+    """
+    if before.tzinfo is None:
+        raise RunStoreError(
+            f"Runs cannot be pruned before {before.isoformat()}, which has no offset from UTC.",
+            hint="Give an aware time, such as one with tzinfo=UTC.",
+        )
 
 
 def no_such_wait(run_id: UUID, wait_id: str) -> RunStoreError:

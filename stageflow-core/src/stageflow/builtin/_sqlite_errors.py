@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from stageflow.contracts.storage import (
@@ -14,7 +16,7 @@ from stageflow.contracts.storage import (
     StorageUnavailableError,
 )
 
-__all__ = ("is_busy", "translated")
+__all__ = ("damaged", "is_busy", "sound", "translated")
 
 _Meaning: TypeAlias = tuple[type[StorageError], str, str]
 _OTHERWISE: Final[_Meaning] = (
@@ -65,6 +67,24 @@ def translated(exc: sqlite3.Error | OSError, path: str) -> StorageError:
     code = _primary_code(exc) if isinstance(exc, sqlite3.Error) else sqlite3.SQLITE_CANTOPEN
     error, what, hint = _MEANINGS.get(code, _OTHERWISE)
     return error(f"{path} {what}: {exc}.", storage=path, hint=hint)
+
+
+def damaged(path: str, subject: str, why: str) -> StorageCorruptError:
+    """Return the error of one who reads about *subject* what was never written."""
+    return StorageCorruptError(
+        f"What {path} holds of {subject} is damaged: {why}",
+        storage=path,
+        hint="Restore a copy of the file, or delete what is damaged.",
+    )
+
+
+@contextmanager
+def sound(path: str, subject: str) -> Iterator[None]:
+    """Make values of what was read about *subject*, which is damaged if they refuse it."""
+    try:
+        yield
+    except (TypeError, ValueError) as exc:
+        raise damaged(path, subject, f"{exc}.") from exc
 
 
 def _primary_code(exc: sqlite3.Error) -> int:

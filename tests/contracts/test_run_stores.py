@@ -9,7 +9,15 @@ from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.contracts.run_store import RunStoreCapabilities
 from stageflow.testing.run_store import RunStoreConformance
 
-EVERYTHING = RunStoreCapabilities(listing=True, event_log=True, deletion=True)
+EVERYTHING = RunStoreCapabilities(
+    listing=True,
+    event_log=True,
+    deletion=True,
+    checkpoints=True,
+    retention=True,
+    waits=True,
+    shared_values=True,
+)
 
 
 class TestMemoryRunStore(RunStoreConformance):
@@ -17,14 +25,15 @@ class TestMemoryRunStore(RunStoreConformance):
 
     @pytest.fixture
     async def store(self):
-        async with MemoryRunStore() as store:
+        async with MemoryRunStore(clock=self.clock) as store:
             yield store
 
 
 class TestSqliteRunStore(RunStoreConformance):
-    capabilities = EVERYTHING
+    capabilities = SqliteRunStore.capabilities
 
     @pytest.fixture
     async def store(self, tmp_path):
-        async with SqliteRunStore(tmp_path / "runs.sqlite3", synchronous="normal") as store:
+        path = tmp_path / "runs.sqlite3"
+        async with SqliteRunStore(path, synchronous="normal", clock=self.clock) as store:
             yield store

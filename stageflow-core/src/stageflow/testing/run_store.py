@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
-from itertools import permutations, product
-from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from itertools import permutations
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-import pytest
-
+from stageflow.contracts.checkpoints import RunCheckpoints, RunLease, RunRetention
 from stageflow.contracts.run_store import (
     InvalidTransitionError,
     RunDeletion,
-    RunEvent,
     RunEventLog,
     RunExistsError,
     RunListing,
@@ -25,60 +21,62 @@ from stageflow.contracts.run_store import (
     RunStatus,
     RunStore,
     RunStoreCapabilities,
-    RunStoreError,
     UnknownStatusError,
 )
+from stageflow.contracts.shared_values import SharedValues
 from stageflow.contracts.storage import StorageClosedError
-from stageflow.testing.conformance import (
-    ConformanceKit,
-    all_at_once,
-    every_cut,
-    raising,
-    same_value,
-)
+from stageflow.contracts.waits import RunWaits
+from stageflow.plugins._conformity import shape_faults
+from stageflow.testing.conformance import all_at_once, every_cut, raising, same_value
+from stageflow.testing.run_store_base import AT, LONG, Unknown, numbered_event
+from stageflow.testing.run_store_checkpoints import RunCheckpointsConformance
+from stageflow.testing.run_store_leases import RunLeasesConformance
+from stageflow.testing.run_store_listing import RunListingConformance
+from stageflow.testing.run_store_parking import RunParkingConformance
+from stageflow.testing.run_store_values import SharedValuesConformance
+from stageflow.testing.run_store_waits import RunWaitsConformance
 
 __all__ = ("RunStoreConformance",)
 
-_AT = datetime(2025, 1, 1, 12, 30, tzinfo=UTC)
+_CAPABILITIES: Final[dict[str, type]] = {
+    "listing": RunListing,
+    "event_log": RunEventLog,
+    "deletion": RunDeletion,
+    "checkpoints": RunCheckpoints,
+    "retention": RunRetention,
+    "waits": RunWaits,
+    "shared_values": SharedValues,
+}
 
 
-class _Unknown:
-    """Of a type that no codec knows."""
-
-
-class RunStoreConformance(ConformanceKit):
+class RunStoreConformance(
+    RunListingConformance,
+    RunLeasesConformance,
+    RunCheckpointsConformance,
+    RunWaitsConformance,
+    RunParkingConformance,
+    SharedValuesConformance,
+):
     """Tests every clause of `RunStore` and of the capabilities that are declared.
+
+    Leases and waits end by time. The kit's time is a `TestClock`: give it to the store in the
+    fixture, as `clock=self.clock`. For a store that goes by a server's clock, override
+    `pass_time`.
 
     Attributes:
         values: What is stored as metadata and in events, by name.
+        moment: For how many seconds something lasts that is to end during a test. Make it small
+            if `pass_time` really waits.
     """
 
-    contracts = (RunStore, RunListing, RunEventLog, RunDeletion)
-    capabilities: ClassVar[RunStoreCapabilities] = RunStoreCapabilities()
-    values: ClassVar[Mapping[str, Any]] = {
-        "nothing": None,
-        "truth": True,
-        "whole": 2**70,
-        "real": 0.1,
-        "text": "naïve \U0001f600 \0 'quoted'",
-        "bytes": b"\x00\xff",
-        "decimal": Decimal("1.10"),
-        "id": UUID(int=7),
-        "date": date(2025, 1, 31),
-        "time": datetime(2025, 1, 31, 6, tzinfo=timezone(timedelta(hours=2))),
-        "path": PurePosixPath("a/b"),
-        "tuple": (1, ("two", None)),
-        "set": {1, 2},
-        "nested": {"list": [1, {"deep": (3,)}], "empty": {}},
-    }
-
-    @pytest.fixture
-    async def store(self) -> Any:
-        """Give a fresh, empty store; every author overrides this."""
-        raise NotImplementedError("override the fixture `store`: yield a fresh, empty RunStore")
+    contracts = (RunStore, *_CAPABILITIES.values())
 
     async def test_it_has_the_shape_of_its_contract(self, store: Any) -> None:
         self.check_shape(store)
+        for capability, contract in _CAPABILITIES.items():
+            if getattr(self.capabilities, capability):
+                faults = [fault.summary for fault in shape_faults(contract, store)]
+                assert not faults, f"of the capability {capability}: {'; '.join(faults)}"
 
     # --- the record ---------------------------------------------------------
 
@@ -245,11 +243,11 @@ class RunStoreConformance(ConformanceKit):
     async def test_rs11_a_value_that_cannot_be_kept_raises(self, store: Any) -> None:
         run_id, other = uuid4(), uuid4()
         with raising(Exception, "a value of an unknown type"):
-            await store.create_run(run_id, service="voice", ok=1, bad=_Unknown())
+            await store.create_run(run_id, service="voice", ok=1, bad=Unknown())
         assert await store.get_run(run_id) is None, "the refused call created a run"
         await store.create_run(other, service="voice")
         with raising(Exception, "a value of an unknown type"):
-            await store.update_status(other, "running", ok=1, bad=[_Unknown()])
+            await store.update_status(other, "running", ok=1, bad=[Unknown()])
         record = await store.get_run(other)
         found = (record["status"], record["metadata"])
         assert found == ("created", {}), f"the refused update left {found}"
@@ -323,199 +321,56 @@ class RunStoreConformance(ConformanceKit):
         self.needs_closing()
         run_id = uuid4()
         await store.create_run(run_id, service="voice")
+        lease = RunLease(run_id=run_id, owner="first", token=1, expires_at=AT)
         await store.aclose()
         await store.aclose()
-        calls: list[Callable[[], Awaitable[object]]] = [
+        calls: dict[str, list[Callable[[], Awaitable[object]]]] = {
+            "listing": [store.list_runs],
+            "event_log": [
+                lambda: store.append_events(run_id, [numbered_event(1)]),
+                lambda: store.read_events(run_id),
+            ],
+            "deletion": [lambda: store.delete_run(run_id)],
+            "checkpoints": [
+                lambda: store.acquire_lease(run_id, "first", ttl=LONG),
+                lambda: store.renew_lease(lease, ttl=LONG),
+                lambda: store.release_lease(lease),
+                lambda: store.get_lease(run_id),
+                store.list_leases,
+                lambda: store.claim_run("first", ttl=LONG),
+                lambda: store.request_cancel(run_id, "why"),
+                lambda: store.commit(lease),
+                lambda: store.load_entries(run_id),
+            ],
+            "retention": [lambda: store.prune_runs(before=AT)],
+            "waits": [
+                lambda: store.open_wait(lease, "w", stage="ask", name="go"),
+                lambda: store.expire_wait(lease, "w"),
+                lambda: store.list_waits(run_id),
+                lambda: store.park_run(lease, ["w"]),
+                lambda: store.signal_run(run_id, "go", b"yes"),
+            ],
+            "shared_values": [
+                lambda: store.read_value("n", "k"),
+                lambda: store.write_value("n", "k", b"1"),
+                lambda: store.write_values("n", [("k", b"1", None)]),
+                lambda: store.delete_value("n", "k"),
+                lambda: store.list_values("n"),
+            ],
+        }
+        refused: list[Callable[[], Awaitable[object]]] = [
             lambda: store.create_run(uuid4(), service="voice"),
             lambda: store.update_status(run_id, "running"),
             lambda: store.get_run(run_id),
         ]
-        if self.capabilities.listing:
-            calls.append(store.list_runs)
-        if self.capabilities.event_log:
-            calls.append(lambda: store.append_events(run_id, [_event(1)]))
-            calls.append(lambda: store.read_events(run_id))
-        if self.capabilities.deletion:
-            calls.append(lambda: store.delete_run(run_id))
-        for call in calls:
+        for capability, of_it in calls.items():
+            if getattr(self.capabilities, capability):
+                refused += of_it
+        for call in refused:
             with raising(StorageClosedError, "a call after aclose"):
                 await call()
 
     async def test_rs26_capabilities_are_declared_as_they_are(self, store: Any) -> None:
         declared = RunStoreCapabilities.of(store)
         assert declared == self.capabilities, f"the store declares {declared}"
-
-    # --- listing ------------------------------------------------------------
-
-    async def test_rs16_runs_are_listed_newest_first(self, store: Any) -> None:
-        self.needs("listing")
-        ids = [uuid4() for _ in range(6)]
-        for run_id in ids:
-            await store.create_run(run_id, service="voice", mine=str(run_id))
-        await store.update_status(ids[2], "running")
-        listed = await store.list_runs()
-        assert [run["run_id"] for run in listed] == ids[::-1], "not in order of creation"
-        assert [run["mine"] for run in listed] == [str(run_id) for run_id in ids[::-1]]
-
-    async def test_rs17_a_list_can_be_limited_to_a_status_or_service(self, store: Any) -> None:
-        self.needs("listing")
-        runs = {
-            uuid4(): (status, service)
-            for status in ("running", "failed")
-            for service in ("voice", "chat")
-        }
-        for run_id, (status, service) in runs.items():
-            await store.create_run(run_id, service=service, status=status)
-        for wanted in product((None, "running", "completed"), (None, "chat", "other")):
-            listed = await store.list_runs(status=wanted[0], service=wanted[1])
-            found = {run["run_id"] for run in listed}
-            expected = {
-                run_id
-                for run_id, its in runs.items()
-                if all(want in {None, has} for want, has in zip(wanted, its, strict=True))
-            }
-            assert found == expected, f"status and service {wanted}: {found}"
-        with raising(UnknownStatusError, "a status that is none"):
-            await store.list_runs(status="done")
-
-    async def test_rs18_pages_show_each_run_once(self, store: Any) -> None:
-        self.needs("listing")
-        ids = [uuid4() for _ in range(7)]
-        for run_id in ids:
-            await store.create_run(run_id, service="voice")
-        for size in (1, 2, 3, 7, 8):
-            seen: list[UUID] = []
-            for _ in range(9):
-                page = await store.list_runs(limit=size, before=seen[-1] if seen else None)
-                assert len(page) <= size, f"a page of {size} has {len(page)} runs"
-                seen += [run["run_id"] for run in page]
-                if not page:
-                    break
-            assert sorted(seen) == sorted(ids), f"{len(ids)} runs were shown as {len(seen)}"
-
-    async def test_rs18_a_page_that_cannot_be_is_refused(self, store: Any) -> None:
-        self.needs("listing")
-        await store.create_run(uuid4(), service="voice")
-        with raising(RunNotFoundError, "a page before an unknown run"):
-            await store.list_runs(before=uuid4())
-        with raising(RunStoreError, "a page of no runs"):
-            await store.list_runs(limit=0)
-
-    # --- the event log ------------------------------------------------------
-
-    async def test_rs19_events_are_numbered_from_one_per_run(self, store: Any) -> None:
-        self.needs("event_log")
-        ids = [uuid4(), uuid4()]
-        for run_id in ids:
-            await store.create_run(run_id, service="voice")
-            assert await store.append_events(run_id, [_event(1), _event(2)]) == 2
-            assert await store.append_events(run_id, iter([_event(3)])) == 3
-            assert await store.append_events(run_id, []) == 3
-        for run_id in ids:
-            events = await store.read_events(run_id)
-            assert [event.number for event in events] == [1, 2, 3], "numbered otherwise"
-            assert [event.type for event in events] == ["test.1", "test.2", "test.3"]
-            assert [event.at for event in events] == [_AT + timedelta(n) for n in (1, 2, 3)]
-            assert [event.data for event in events] == [{"n": 1}, {"n": 2}, {"n": 3}]
-
-    async def test_rs19_event_data_comes_back_as_it_was(self, store: Any) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        await store.append_events(
-            run_id,
-            [RunEvent(type="a", at=_AT), RunEvent(type="b", at=_AT, data=dict(self.values))],
-        )
-        first, second = await store.read_events(run_id)
-        assert first.data is None, f"None has become {first.data!r}"
-        assert same_value(second.data, dict(self.values)), f"found {second.data!r}"
-
-    async def test_rs20_reading_starts_after_a_number_and_stops_at_a_limit(
-        self, store: Any
-    ) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        await store.append_events(run_id, map(_event, range(1, 8)))
-        for after in (0, 1, 4, 7, 9):
-            for limit in (None, 0, 1, 3, 20):
-                events = await store.read_events(run_id, after=after, limit=limit)
-                expected = list(range(after + 1, 8))[:limit]
-                found = [event.number for event in events]
-                assert found == expected, f"after {after}, limit {limit}: {found}"
-
-    async def test_rs21_a_log_belongs_to_a_run(self, store: Any) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        with raising(RunNotFoundError, "an event of an unknown run"):
-            await store.append_events(run_id, [_event(1)])
-        assert list(await store.read_events(run_id)) == [], "an unknown run has events"
-
-    async def test_rs22_events_of_one_call_stand_together(self, store: Any) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        calls = [[RunEvent(type=f"{n}.{i}", at=_AT) for i in range(5)] for n in range(8)]
-        results = await all_at_once(
-            lambda call=call: store.append_events(run_id, call)  # type: ignore[misc]
-            for call in calls
-        )
-        assert sorted(results) == list(range(5, 41, 5)), f"the calls returned {results}"
-        events = await store.read_events(run_id)
-        assert [event.number for event in events] == list(range(1, 41)), "there are gaps"
-        groups = [tuple(e.type for e in events[at : at + 5]) for at in range(0, 40, 5)]
-        expected = {tuple(event.type for event in call) for call in calls}
-        assert set(groups) == expected, f"events of several calls are mixed: {groups}"
-
-    async def test_rs23_a_cancelled_append_is_whole(self, store: Any) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        kept = 0
-        async for cut in every_cut(lambda _: store.append_events(run_id, map(_event, range(1, 6)))):
-            count = len(await store.read_events(run_id)) - kept
-            allowed = {5} if cut.completed else {0, 5}
-            assert count in allowed, f"cut at {cut.step} it kept {count} of 5 events"
-            kept += count
-
-    async def test_rs23_an_append_that_cannot_be_encoded_keeps_nothing(self, store: Any) -> None:
-        self.needs("event_log")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        bad = RunEvent(type="bad", at=_AT, data={"value": _Unknown()})
-        with raising(Exception, "a value of an unknown type"):
-            await store.append_events(run_id, [_event(1), bad])
-        assert list(await store.read_events(run_id)) == [], "some of the events were kept"
-
-    # --- deletion -----------------------------------------------------------
-
-    async def test_rs24_a_deleted_run_is_gone_everywhere(self, store: Any) -> None:
-        self.needs("deletion")
-        run_id, other = uuid4(), uuid4()
-        for created in (run_id, other):
-            await store.create_run(created, service="voice", a=1)
-            if self.capabilities.event_log:
-                await store.append_events(created, [_event(1)])
-        await store.delete_run(run_id)
-        assert await store.get_run(run_id) is None, "a deleted run is found"
-        assert await store.get_run(other) is not None, "another run has gone as well"
-        if self.capabilities.listing:
-            listed = [run["run_id"] for run in await store.list_runs()]
-            assert listed == [other], "a deleted run is listed"
-        await store.create_run(run_id, service="again")
-        record = await store.get_run(run_id)
-        assert record["metadata"] == {}, "metadata of a deleted run has come back"
-        if self.capabilities.event_log:
-            events = await store.read_events(run_id)
-            assert list(events) == [], "events of a deleted run have come back"
-
-    async def test_rs25_deleting_tells_whether_the_run_was_there(self, store: Any) -> None:
-        self.needs("deletion")
-        run_id = uuid4()
-        await store.create_run(run_id, service="voice")
-        answers = [await store.delete_run(run_id), await store.delete_run(run_id)]
-        assert answers == [True, False], f"deleting twice was answered with {answers}"
-
-
-def _event(number: int) -> RunEvent:
-    return RunEvent(type=f"test.{number}", data={"n": number}, at=_AT + timedelta(number))
+        assert declared.checkpoints or not declared.waits, "it waits without checkpoints"

@@ -10,55 +10,190 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stageflow.tools.adapters import (
+        DictContextAdapter,
+        adapt_context,
+    )
+    from stageflow.tools.advanced import (
+        AdvancedToolExecutor,
+    )
+    from stageflow.tools.base import (
+        BaseTool,
+    )
+    from stageflow.tools.config import (
+        ToolExecutorConfig,
+    )
+    from stageflow.tools.definitions import (
+        RateLimit,
+        ToolAction,
+        ToolDefinition,
+        ToolHandler,
+        ToolInput,
+        ToolOutput,
+        UndoHandler,
+        UndoMetadata,
+    )
     from stageflow.tools.errors import (
         DuplicateToolError,
         ToolApprovalDeniedError,
         ToolApprovalTimeoutError,
         ToolArgumentsError,
-        ToolCallFormatError,
         ToolDefinitionError,
         ToolDeniedError,
         ToolError,
         ToolExecutionError,
         ToolNotFoundError,
         ToolOutputError,
+        ToolRateLimitError,
         ToolTimeoutError,
         ToolUndoError,
     )
+    from stageflow.tools.events import (
+        TOOL_EVENTS,
+    )
+    from stageflow.tools.executor import (
+        ToolExecutor,
+    )
+    from stageflow.tools.formats import (
+        CALL_FORMATS,
+        ParsedToolCall,
+        ToolCallFormat,
+        UnknownCallFormatError,
+        get_call_format,
+    )
+    from stageflow.tools.functions import (
+        FunctionTool,
+        definition_of,
+        tool,
+    )
+    from stageflow.tools.registry import (
+        ResolvedToolCall,
+        ToolRegistry,
+        UnresolvedToolCall,
+        clear_tool_registry,
+        get_tool_registry,
+        register_tool,
+        set_tool_registry,
+    )
+    from stageflow.tools.results import (
+        ToolCallResult,
+        ToolCallStatus,
+    )
+    from stageflow.tools.stage import (
+        ToolStage,
+    )
 
 __all__ = (
+    "CALL_FORMATS",
+    "TOOL_EVENTS",
+    "AdvancedToolExecutor",
+    "BaseTool",
+    "DictContextAdapter",
     "DuplicateToolError",
+    "FunctionTool",
+    "ParsedToolCall",
+    "RateLimit",
+    "ResolvedToolCall",
+    "ToolAction",
     "ToolApprovalDeniedError",
     "ToolApprovalTimeoutError",
     "ToolArgumentsError",
-    "ToolCallFormatError",
+    "ToolCallFormat",
+    "ToolCallResult",
+    "ToolCallStatus",
+    "ToolDefinition",
     "ToolDefinitionError",
     "ToolDeniedError",
     "ToolError",
     "ToolExecutionError",
+    "ToolExecutor",
+    "ToolExecutorConfig",
+    "ToolHandler",
+    "ToolInput",
     "ToolNotFoundError",
+    "ToolOutput",
     "ToolOutputError",
+    "ToolRateLimitError",
+    "ToolRegistry",
+    "ToolStage",
     "ToolTimeoutError",
     "ToolUndoError",
+    "UndoHandler",
+    "UndoMetadata",
+    "UnknownCallFormatError",
+    "UnresolvedToolCall",
+    "adapt_context",
+    "clear_tool_registry",
+    "definition_of",
+    "get_call_format",
+    "get_tool_registry",
+    "register_tool",
+    "set_tool_registry",
+    "tool",
 )
 
 # What each module gives; the module is imported with the first of its names.
 _NAMES_BY_MODULE = {
+    "adapters": (
+        "DictContextAdapter",
+        "adapt_context",
+    ),
+    "advanced": ("AdvancedToolExecutor",),
+    "base": ("BaseTool",),
+    "config": ("ToolExecutorConfig",),
+    "definitions": (
+        "RateLimit",
+        "ToolAction",
+        "ToolDefinition",
+        "ToolHandler",
+        "ToolInput",
+        "ToolOutput",
+        "UndoHandler",
+        "UndoMetadata",
+    ),
     "errors": (
         "DuplicateToolError",
         "ToolApprovalDeniedError",
         "ToolApprovalTimeoutError",
         "ToolArgumentsError",
-        "ToolCallFormatError",
         "ToolDefinitionError",
         "ToolDeniedError",
         "ToolError",
         "ToolExecutionError",
         "ToolNotFoundError",
         "ToolOutputError",
+        "ToolRateLimitError",
         "ToolTimeoutError",
         "ToolUndoError",
     ),
+    "events": ("TOOL_EVENTS",),
+    "executor": ("ToolExecutor",),
+    "formats": (
+        "CALL_FORMATS",
+        "ParsedToolCall",
+        "ToolCallFormat",
+        "UnknownCallFormatError",
+        "get_call_format",
+    ),
+    "functions": (
+        "FunctionTool",
+        "definition_of",
+        "tool",
+    ),
+    "registry": (
+        "ResolvedToolCall",
+        "ToolRegistry",
+        "UnresolvedToolCall",
+        "clear_tool_registry",
+        "get_tool_registry",
+        "register_tool",
+        "set_tool_registry",
+    ),
+    "results": (
+        "ToolCallResult",
+        "ToolCallStatus",
+    ),
+    "stage": ("ToolStage",),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

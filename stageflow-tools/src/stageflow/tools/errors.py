@@ -12,13 +12,13 @@ __all__ = (
     "ToolApprovalDeniedError",
     "ToolApprovalTimeoutError",
     "ToolArgumentsError",
-    "ToolCallFormatError",
     "ToolDefinitionError",
     "ToolDeniedError",
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
     "ToolOutputError",
+    "ToolRateLimitError",
     "ToolTimeoutError",
     "ToolUndoError",
 )
@@ -268,20 +268,22 @@ class ToolTimeoutError(ToolExecutionError):
         self.timeout_seconds = timeout_seconds
 
 
-class ToolCallFormatError(ToolError, ValueError):
-    """A tool call cannot be read: it has not the shape of its provider's calls.
+class ToolRateLimitError(ToolError):
+    """A call would have to wait longer for its turn than its tool's rate limit allows.
 
     Attributes:
-        call_id: The call's id, if that could be read.
+        wait_seconds: How long it would have to wait.
     """
 
-    code = "SF512"
+    code = "SF513"
 
-    def __init__(self, tool: str, why: str, call_id: str | None = None) -> None:
+    def __init__(self, tool: str, wait_seconds: float) -> None:
         super().__init__(
-            _bounded(why), tool, hint="Give the model this message, so that it calls again."
+            f"Tool {tool!r} is called too often; its turn would come in {wait_seconds:.3f} s.",
+            tool,
+            hint="Call it later, or less often; the call did not run.",
         )
-        self.call_id = call_id
+        self.wait_seconds = wait_seconds
 
 
 def _bounded(text: object) -> str:

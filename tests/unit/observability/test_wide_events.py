@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import gc
+import weakref
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stageflow.context import (
     ContextSnapshot,
@@ -386,3 +390,107 @@ def test_a_subclass_may_look_at_results_on_their_way(sink, ctx):
     emitter.emit_stage_wide("fast", result(end=0.5), ctx)
     assert seen == ["slow"]
     assert len(sink.events) == 2
+
+
+# --- what is written once and told twice -------------------------------------------
+
+
+class Meddling(RecordingEventSink):
+    """Changes whatever it is given."""
+
+    def try_emit(self, *, type, data):
+        super().try_emit(type=type, data=data)
+        data["data_keys"] = data.get("data_keys", [])
+        data["data_keys"].append("meddled")
+        data["correlation_ids"].clear()
+        data["pipeline_metadata"].clear()
+        data["error"] = "meddled"
+
+
+def test_what_a_sink_does_to_one_event_is_not_seen_in_the_next(ctx):
+    emitter, plain = WideEventEmitter(Meddling()), RecordingEventSink()
+    ended = result(data={"answer": 1})
+    emitter.emit_stage_wide("llm", ended, ctx)
+    emitter.event_sink = plain
+    emitter.emit_stage_wide("rag", result("rag"), ctx)
+    emitter.emit_pipeline_wide({"llm": ended}, ctx)
+    (_, stage), (_, run) = plain.events
+    assert stage["correlation_ids"] == run["correlation_ids"] == TEXTS
+    assert stage["pipeline_metadata"] == run["pipeline_metadata"] == ABOUT["pipeline_metadata"]
+    assert (run["stage_details"][0]["data_keys"], run["stage_details"][0]["error"]) == (
+        ["answer"],
+        None,
+    )
+
+
+def test_a_run_told_twice_is_told_in_values_of_its_own(sink, ctx):
+    emitter, ended = WideEventEmitter(), result(data={"answer": 1})
+    emitter.emit_stage_wide("llm", ended, ctx)
+    emitter.emit_pipeline_wide({"llm": ended}, ctx)
+    sink.events[-1][1]["stage_details"][0]["status"] = "meddled"
+    emitter.emit_pipeline_wide({"llm": ended}, ctx)
+    assert sink.events[-1][1]["stage_details"][0]["status"] == "OK"
+
+
+def test_a_run_is_told_of_the_results_it_is_given_not_of_those_told_before(sink, ctx):
+    emitter = WideEventEmitter()
+    emitter.emit_stage_wide("llm", result(status="fail", error="first"), ctx)
+    emitter.emit_pipeline_wide({"llm": result(end=2.0)}, ctx)
+    (detail,) = sink.events[-1][1]["stage_details"]
+    assert (detail["status"], detail["error"], detail["duration_ms"]) == ("OK", None, 2000.0)
+
+
+def test_what_becomes_known_of_a_context_is_told_from_then_on(sink, ctx):
+    emitter = WideEventEmitter()
+    emitter.emit_stage_wide("llm", result(), ctx)
+    ctx.user_id = UUID(int=9)
+    emitter.emit_stage_wide("rag", result("rag"), ctx)
+    first, second = (data for _, data in sink.events)
+    assert (first["user_id"], second["user_id"]) == (TEXTS["user_id"], str(UUID(int=9)))
+    assert second["correlation_ids"]["user_id"] == str(UUID(int=9))
+
+
+def test_runs_that_take_turns_do_not_mix(sink):
+    emitter = WideEventEmitter()
+    runs = [PipelineContext(pipeline_run_id=UUID(int=n), event_sink=sink) for n in (1, 2)]
+    results = [result(error=str(n)) for n in (1, 2)]
+    for run, ended in zip(runs, results, strict=True):
+        emitter.emit_stage_wide("llm", ended, run)
+    for run, ended in zip(runs, results, strict=True):
+        emitter.emit_pipeline_wide({"llm": ended}, run)
+    told = [
+        (data["pipeline_run_id"], data["stage_details"][0]["error"]) for _, data in sink.events[2:]
+    ]
+    assert told == [(str(UUID(int=1)), "1"), (str(UUID(int=2)), "2")]
+
+
+def test_nothing_of_a_run_is_kept_once_it_was_told_or_its_context_is_gone(sink):
+    emitter = WideEventEmitter(sink)
+    told, forgotten = PipelineContext(), PipelineContext()
+    kept = weakref.ref(ended := result())
+    emitter.emit_stage_wide("llm", ended, told)
+    emitter.emit_stage_wide("llm", ended, forgotten)
+    emitter.emit_pipeline_wide({"llm": ended}, told)
+    del ended, forgotten
+    gc.collect()
+    assert kept() is None
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.builds(
+            lambda seconds, zone: (AT + timedelta(seconds=seconds)).astimezone(zone),
+            st.one_of(st.integers(-2, 2), st.floats(-2, 2)),
+            st.sampled_from([UTC, timezone(timedelta(hours=2))]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_times_are_written_as_isoformat_writes_them(moments):
+    sink = RecordingEventSink()
+    emitter, ctx = WideEventEmitter(sink), PipelineContext(event_sink=None)
+    for at in [*moments, moments[0].replace(microsecond=0), datetime(1, 1, 1, tzinfo=UTC)]:
+        emitter.emit_stage_wide("a", StageResult("a", "ok", at, at), ctx)
+        assert sink.events[-1][1]["started_at"] == at.isoformat()

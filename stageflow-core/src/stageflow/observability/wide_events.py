@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.event_sink import EventSink
@@ -19,9 +21,25 @@ Outcome = StageResult | StageOutput
 Context = PipelineContext | StageContext
 PipelineState = Literal["completed", "failed", "cancelled"]
 
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_MILLION: Final = 1_000_000
+_SUMMARY: Final = (
+    "stage_name",
+    "stage",
+    "status",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "error",
+    "data_keys",
+    "artifacts_count",
+    "events_count",
+)
+_NESTED: Final = ("correlation_ids", "pipeline_metadata")
 _CORRELATION_IDS: Final = ("pipeline_run_id", "request_id", "session_id", "user_id", "org_id")
 _METADATA: Final = ("service", "topology", "execution_mode")
-_FACTS: Final = (*_CORRELATION_IDS, "interaction_id", *_METADATA)
+_IDS: Final = (*_CORRELATION_IDS, "interaction_id")
+_FACTS: Final = (*_IDS, *_METADATA)
 _facts_of_pipeline_context = attrgetter(*_FACTS)
 _TERMINAL: Final = (StageStatus.OK, StageStatus.SKIP, StageStatus.CANCEL, StageStatus.FAIL)
 _STATES: Final[Mapping[str, PipelineState]] = {
@@ -60,9 +78,10 @@ class WideEventEmitter:
         self.event_sink = event_sink
         self.stage_event_type = stage_event_type
         self.pipeline_event_type = pipeline_event_type
-        # The facts of the context seen last, as they were and as they are told: a run's events
-        # come one after the other, and writing out its ids is half the cost of each.
-        self._seen: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._times = _Times()
+        # What is the same in all events of a run is written out once, and kept no longer than
+        # the run's context.
+        self._told: WeakKeyDictionary[PipelineContext, _Told] = WeakKeyDictionary()
 
     def emit_stage_wide(
         self,
@@ -80,8 +99,13 @@ class WideEventEmitter:
             ctx: The run it belongs to.
             extra: Facts to add, under the key `extra`.
         """
-        payload = _summary(stage_name, result)
-        self._emit(self.stage_event_type, payload, ctx, extra)
+        told = self._told_of(ctx)
+        summary = self._summary(stage_name, result)
+        told.summaries[stage_name] = (result, summary)
+        payload = told.stage.copy()
+        payload.update(summary)
+        payload["data_keys"] = summary["data_keys"].copy()
+        self._emit(self.stage_event_type, payload, told, ctx, extra)
 
     def emit_pipeline_wide(
         self,
@@ -105,40 +129,125 @@ class WideEventEmitter:
         Raises:
             ValueError: If *status* is none of these.
         """
+        told = self._told_of(ctx)
+        if type(ctx) is PipelineContext:
+            del self._told[ctx]  # the summaries are this event's from here on
+        details = [self._known(stage, result, told) for stage, result in results.items()]
+        counts = Counter([stage["status"] for stage in details])
         payload = {
-            "pipeline_name": pipeline_name or _from(ctx, "topology") or "pipeline",
-            **_verdict(results, status),
-            **_span(results),
-            **_counts(results),
-            "stage_summaries": [_short(stage, result) for stage, result in results.items()],
-            "stage_details": [_summary(stage, result) for stage, result in results.items()],
+            "pipeline_name": pipeline_name or told.about["topology"] or "pipeline",
+            **_verdict(results, status, counts),
+            **self._span(results),
+            **_counted(counts),
+            "stage_summaries": [_short(stage) for stage in details],
+            "stage_details": details,
+            **told.about,
         }
-        self._emit(self.pipeline_event_type, payload, ctx, extra)
+        self._emit(self.pipeline_event_type, payload, told, ctx, extra)
 
     def _emit(
-        self, type: str, payload: dict[str, Any], ctx: Context, extra: Mapping[str, Any] | None
+        self,
+        type: str,
+        payload: dict[str, Any],
+        told: _Told,
+        ctx: Context,
+        extra: Mapping[str, Any] | None,
     ) -> None:
         sink = self.event_sink
         if sink is None:
             sink = getattr(ctx, "event_sink", None)
         if sink is None:
             sink = get_event_sink()
-        payload.update(self._about(ctx))
+        payload["correlation_ids"] = told.correlation_ids.copy()
+        payload["pipeline_metadata"] = told.metadata.copy()
         if extra is not None:
             payload["extra"] = dict(extra)
         deliver(sink, type, payload)
 
-    def _about(self, ctx: Context) -> dict[str, Any]:
-        facts = _facts_of(ctx)
-        seen, about = self._seen
-        if facts != seen:
-            about = _written_out(facts)
-            self._seen = (facts, about)
+    def _told_of(self, ctx: Context) -> _Told:
+        if type(ctx) is not PipelineContext:
+            return _Told(tuple(_from(ctx, name) for name in _FACTS))
+        facts = _facts_of_pipeline_context(ctx)
+        told = self._told.get(ctx)
+        if told is None or told.facts != facts:
+            told = self._told[ctx] = _Told(facts)
+        return told
+
+    def _known(self, stage: str, result: Outcome, told: _Told) -> dict[str, Any]:
+        """Return the summary that was told of *result*, which nobody else keeps, or a new one."""
+        told_of, summary = told.summaries.get(stage, (None, None))
+        if summary is None or told_of is not result:
+            return self._summary(stage, result)
+        return summary
+
+    def _summary(self, stage: str, result: Outcome) -> dict[str, Any]:
+        started_at = getattr(result, "started_at", None)
+        ended_at = getattr(result, "ended_at", None)
         return {
-            **about,
-            "correlation_ids": {name: about[name] for name in _CORRELATION_IDS},
-            "pipeline_metadata": {name: about[name] for name in _METADATA},
+            "stage_name": stage,
+            "stage": stage,
+            "status": result.status._name_,
+            "started_at": None if started_at is None else self._times.text(started_at),
+            "ended_at": None if ended_at is None else self._times.text(ended_at),
+            "duration_ms": result.duration_ms,
+            "error": result.error,
+            "data_keys": sorted(map(str, result.data)) if result.data else [],
+            "artifacts_count": len(result.artifacts),
+            "events_count": len(result.events),
         }
+
+    def _span(self, results: Mapping[str, Outcome]) -> dict[str, Any]:
+        timed = [result for result in results.values() if isinstance(result, StageResult)]
+        if not timed:
+            return {"started_at": None, "ended_at": None, "duration_ms": None}
+        began = min(map(attrgetter("started_at"), timed))
+        ended = max(map(attrgetter("ended_at"), timed))
+        return {
+            "started_at": self._times.text(began),
+            "ended_at": self._times.text(ended),
+            "duration_ms": (ended - began).total_seconds() * 1000.0,
+        }
+
+
+class _Told:
+    """What the events of one run have in common, and the summaries of its stages so far."""
+
+    __slots__ = ("about", "correlation_ids", "facts", "metadata", "stage", "summaries")
+
+    def __init__(self, facts: tuple[Any, ...]) -> None:
+        self.facts = facts
+        self.about = about = dict(zip(_FACTS, facts, strict=True))
+        for name in _IDS:
+            about[name] = _text(about[name])
+        self.correlation_ids = {name: about[name] for name in _CORRELATION_IDS}
+        self.metadata = {name: about[name] for name in _METADATA}
+        # All keys of a stage's event are there: filling them in never makes a dictionary grow.
+        self.stage = dict.fromkeys(_SUMMARY) | about | dict.fromkeys(_NESTED)
+        self.summaries: dict[str, tuple[Outcome, dict[str, Any]]] = {}
+
+
+class _Times:
+    """Writes times of day as `isoformat` does, those of one second at a third of its cost."""
+
+    __slots__ = ("_second",)
+
+    def __init__(self) -> None:
+        # One value, so that threads that share it find a second and its text that agree.
+        self._second = (_EARLIEST, _EARLIEST.isoformat()[:19])
+
+    def text(self, at: datetime) -> str:
+        """Return `at.isoformat()`."""
+        if at.tzinfo is not UTC:
+            return at.isoformat()
+        second, prefix = self._second
+        since = at - second
+        if since.days or since.seconds:
+            second = at.replace(microsecond=0)
+            prefix = second.isoformat()[:19]
+            self._second = (second, prefix)
+        micro = at.microsecond
+        # The leading one keeps the zeros; cheaper than to have them filled in.
+        return f"{prefix}.{str(_MILLION + micro)[1:]}+00:00" if micro else f"{prefix}+00:00"
 
 
 def emit_stage_wide(
@@ -171,40 +280,31 @@ def emit_pipeline_wide(
 # --- the parts of a payload -------------------------------------------------------------
 
 
-def _summary(stage: str, result: Outcome) -> dict[str, Any]:
+def _short(summary: dict[str, Any]) -> dict[str, Any]:
     return {
-        "stage_name": stage,
-        "stage": stage,
-        "status": result.status.name,
-        "started_at": _time(result, "started_at"),
-        "ended_at": _time(result, "ended_at"),
-        "duration_ms": result.duration_ms,
-        "error": result.error,
-        "data_keys": sorted(map(str, result.data)),
-        "artifacts_count": len(result.artifacts),
-        "events_count": len(result.events),
+        "stage_name": summary["stage_name"],
+        "status": summary["status"],
+        "duration_ms": summary["duration_ms"],
+        "error": summary["error"],
     }
 
 
-def _short(stage: str, result: Outcome) -> dict[str, Any]:
-    return {
-        "stage_name": stage,
-        "status": result.status.name,
-        "duration_ms": result.duration_ms,
-        "error": result.error,
-    }
-
-
-def _verdict(results: Mapping[str, Outcome], status: str | None) -> dict[str, Any]:
-    failed = next((r for r in results.values() if r.status is StageStatus.FAIL), None)
+def _verdict(
+    results: Mapping[str, Outcome], status: str | None, counts: Mapping[str, int]
+) -> dict[str, Any]:
+    failed = None
+    if counts["FAIL"]:
+        failed = next(r for r in results.values() if r.status is StageStatus.FAIL)
     if status is not None:
         known = _STATUS_OF.get(str(status).lower())
         if known is None:
             raise ValueError(f"status must be one of {', '.join(_STATUS_OF)}, not {status!r}")
     elif failed is not None:
         known = "FAIL"
+    elif counts["CANCEL"] and any(map(_ends_the_run, results.values())):
+        known = "CANCEL"
     else:
-        known = "CANCEL" if any(map(_ends_the_run, results.values())) else "OK"
+        known = "OK"
     return {
         "status": known,
         "state": _STATES[known],
@@ -217,42 +317,15 @@ def _ends_the_run(result: Outcome) -> bool:
     return result.status is StageStatus.CANCEL and result.metadata.get("cancel_scope") != "branch"
 
 
-def _span(results: Mapping[str, Outcome]) -> dict[str, Any]:
-    timed = [result for result in results.values() if isinstance(result, StageResult)]
-    if not timed:
-        return {"started_at": None, "ended_at": None, "duration_ms": None}
-    began = min(result.started_at for result in timed)
-    ended = max(result.ended_at for result in timed)
+def _counted(counts: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "started_at": began.isoformat(),
-        "ended_at": ended.isoformat(),
-        "duration_ms": (ended - began).total_seconds() * 1000.0,
+        "stages_total": sum(counts.values()),
+        "stages_completed": counts["OK"],
+        "stages_failed": counts["FAIL"],
+        "stages_skipped": counts["SKIP"],
+        "stages_cancelled": counts["CANCEL"],
+        "stage_counts": {status.value: counts[status.name] for status in _TERMINAL},
     }
-
-
-def _counts(results: Mapping[str, Outcome]) -> dict[str, Any]:
-    by_status = Counter(result.status for result in results.values())
-    return {
-        "stages_total": len(results),
-        "stages_completed": by_status[StageStatus.OK],
-        "stages_failed": by_status[StageStatus.FAIL],
-        "stages_skipped": by_status[StageStatus.SKIP],
-        "stages_cancelled": by_status[StageStatus.CANCEL],
-        "stage_counts": {status.value: by_status[status] for status in _TERMINAL},
-    }
-
-
-def _facts_of(ctx: Context) -> tuple[Any, ...]:
-    if type(ctx) is PipelineContext:
-        return _facts_of_pipeline_context(ctx)
-    return tuple(_from(ctx, name) for name in _FACTS)
-
-
-def _written_out(facts: tuple[Any, ...]) -> dict[str, Any]:
-    about = dict(zip(_FACTS, facts, strict=True))
-    for name in (*_CORRELATION_IDS, "interaction_id"):
-        about[name] = _text(about[name])
-    return about
 
 
 def _from(ctx: Context, name: str) -> Any:
@@ -260,11 +333,6 @@ def _from(ctx: Context, name: str) -> Any:
     if hasattr(ctx, name):
         return getattr(ctx, name)
     return getattr(getattr(ctx, "snapshot", None), name, None)
-
-
-def _time(result: Outcome, name: str) -> str | None:
-    at = getattr(result, name, None)
-    return None if at is None else str(at.isoformat())
 
 
 def _text(value: object) -> str | None:

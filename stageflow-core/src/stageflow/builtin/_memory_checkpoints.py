@@ -106,6 +106,8 @@ class MemoryCheckpoints(MemoryRuns):
             self._update(
                 run, new or run.record.status, encoded, error=error, duration_ms=duration_ms
             )
+        if new is not None and new.is_final:
+            run.expires_at = None
         for key in gone:
             run.entries.pop(key, None)
         for key, value in written:

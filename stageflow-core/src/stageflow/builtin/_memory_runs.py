@@ -23,7 +23,7 @@ from stageflow.contracts.run_store import (
 from stageflow.contracts.storage import StorageClosedError
 from stageflow.contracts.waits import RunWait, WaitState
 
-__all__ = ("LoggedEvent", "MemoryRuns", "StoredRun", "is_overdue")
+__all__ = ("LoggedEvent", "MemoryRuns", "StoredRun")
 
 LoggedEvent = tuple[str, datetime, bytes]
 
@@ -45,7 +45,7 @@ class StoredRun:
         last_number: The highest that an entry has had.
         waits: By id, in the order in which they were opened.
         open_waits: Ids of those that were opened, by the signal's name; some may have ended.
-        heeded: Ids of waits that had ended, or were overdue, when the run was parked for others.
+        parked_for: Ids of the waits that it was parked for last.
         kept_signals: Values without a wait yet, by the signal's name.
         signal_ids: The wait that each signal answered when it was given first.
     """
@@ -62,7 +62,7 @@ class StoredRun:
     last_number: int = 0
     waits: dict[str, RunWait] = attrs.field(factory=dict)
     open_waits: dict[str, deque[str]] = attrs.field(factory=dict)
-    heeded: set[str] = attrs.field(factory=set)
+    parked_for: frozenset[str] = frozenset()
     kept_signals: dict[str, deque[bytes]] = attrs.field(factory=dict)
     signal_ids: dict[str, str | None] = attrs.field(factory=dict)
 
@@ -91,14 +91,8 @@ class StoredRun:
             return self.expires_at <= now
         return self.is_parked and (
             self.cancel_requested is not None
-            or any(self.wakes(wait, now) for wait in self.waits.values())
+            or any(_has_come(self.waits[wait_id], now) for wait_id in self.parked_for)
         )
-
-    def wakes(self, wait: RunWait, now: datetime) -> bool:
-        """Return whether *wait* is a reason to go on with the run at *now*."""
-        if wait.wait_id in self.heeded:
-            return False
-        return wait.state is not WaitState.OPEN or is_overdue(wait, now)
 
     def become(
         self,
@@ -126,9 +120,10 @@ class StoredRun:
             self.ended_at, self.cancel_requested = now, None
 
 
-def is_overdue(wait: RunWait, now: datetime) -> bool:
-    """Return whether the time of *wait* is up at *now*."""
-    return wait.deadline is not None and wait.deadline <= now
+def _has_come(wait: RunWait, now: datetime) -> bool:
+    """Return whether there is an answer to *wait*, or its time is up."""
+    is_overdue = wait.deadline is not None and wait.deadline <= now
+    return is_overdue or wait.state is WaitState.ANSWERED
 
 
 class MemoryRuns:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import attrs
 
-from stageflow.builtin._memory_runs import MemoryRuns, StoredRun, is_overdue
+from stageflow.builtin._memory_runs import MemoryRuns, StoredRun
 from stageflow.builtin._run_store_rules import no_such_wait
 from stageflow.contracts.checkpoints import RunLease
 from stageflow.contracts.run_store import RunStatus
@@ -73,21 +73,13 @@ class MemoryWaits(MemoryRuns):
         """See `RunWaits.park_run`."""
         self._check_open()
         given = frozenset(wait_ids)
-        run, now = self._owned(lease), self._clock.now()
+        run = self._owned(lease)
         if any(wait_id not in run.waits for wait_id in given):
             return False
         if any(run.waits[wait_id].state is not WaitState.OPEN for wait_id in given):
             return False
         self._update(run, RunStatus.WAITING, {})
-        # Its owner has seen what these came to; they would wake the run again and again.
-        run.heeded.update(
-            wait.wait_id
-            for wait in run.waits.values()
-            if wait.wait_id not in given
-            and (wait.state is not WaitState.OPEN or is_overdue(wait, now))
-        )
-        run.heeded -= given
-        run.expires_at = None
+        run.parked_for, run.expires_at = given, None
         return True
 
     async def signal_run(
@@ -108,7 +100,6 @@ class MemoryWaits(MemoryRuns):
             run.kept_signals.setdefault(name, deque()).append(answer)
         else:
             run.waits[wait.wait_id] = attrs.evolve(wait, state=WaitState.ANSWERED, value=answer)
-            run.heeded.discard(wait.wait_id)
         wait_id = None if wait is None else wait.wait_id
         if signal_id is not None:
             run.signal_ids[signal_id] = wait_id

@@ -179,6 +179,8 @@ class SqliteCheckpoints(SqliteRuns):
             if logged:
                 append_events(connection, seq, logged)
             if new is not None or facts:
+                if new is not None and new.is_final:
+                    connection.execute("update runs set expires_at = null where seq = ?", (seq,))
                 change = (lease.run_id, current, new or current)
                 set_status(connection, seq, change, now, **result)
                 put_metadata(connection, seq, encoded)

@@ -111,12 +111,13 @@ _CHECKPOINTS: Final = (
         deadline text,
         state text not null,
         value blob,
-        heeded integer not null default 0,
+        is_parked_for integer not null default 0,
         primary key (seq, number)
     ) without rowid
     """,
     "create unique index run_waits_by_id on run_waits (seq, wait_id)",
     "create index run_waits_open on run_waits (seq, name, number) where state = 'open'",
+    "create index run_waits_parked on run_waits (seq, state, deadline) where is_parked_for",
     """
     create table run_signals (
         seq integer not null references runs (seq) on delete cascade,
@@ -157,12 +158,9 @@ _RESCHEDULE: Final = """
         when expires_at is not null then expires_at
         when status <> 'waiting' then null
         when cancel_requested is not null or exists (
-            select 1 from run_waits where seq = runs.seq and state <> 'open' and not heeded
+            select 1 from run_waits where seq = runs.seq and is_parked_for and state = 'answered'
         ) then ''
-        else (
-            select min(deadline) from run_waits
-            where seq = runs.seq and state = 'open' and not heeded
-        )
+        else (select min(deadline) from run_waits where seq = runs.seq and is_parked_for)
     end
     where seq = ?
 """

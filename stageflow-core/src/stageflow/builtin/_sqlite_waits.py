@@ -43,11 +43,6 @@ _OLDEST_OPEN: Final = """
     select number, wait_id from run_waits where seq = ? and name = ? and state = 'open'
     order by number limit 1
 """
-# Its owner has seen what these came to; they would wake the run again and again.
-_HEED: Final = """
-    update run_waits set heeded = 1
-    where seq = ? and not heeded and (state <> 'open' or deadline <= ?)
-"""
 
 
 class SqliteWaits(SqliteRuns):
@@ -124,9 +119,11 @@ class SqliteWaits(SqliteRuns):
             )
             if not given.issubset(wait_id for (wait_id,) in opened):
                 return False
-            connection.execute(_HEED, (seq, now))
+            connection.execute(
+                "update run_waits set is_parked_for = 0 where seq = ? and is_parked_for", (seq,)
+            )
             connection.executemany(
-                "update run_waits set heeded = 0 where seq = ? and wait_id = ? and heeded",
+                "update run_waits set is_parked_for = 1 where seq = ? and wait_id = ?",
                 [(seq, wait_id) for wait_id in given],
             )
             connection.execute("update runs set expires_at = null where seq = ?", (seq,))
@@ -162,7 +159,7 @@ class SqliteWaits(SqliteRuns):
             if wait_id is None or given is not None:
                 kept = answer if wait_id is None else None
                 connection.execute(_ADD_SIGNAL, (seq, wanted, given, wait_id, kept, seq))
-            if parked:
+            if parked and wait_id is not None:
                 reschedule(connection, seq)
             return wait_id, False, parked
 
@@ -201,8 +198,7 @@ def _answer(connection: sqlite3.Connection, seq: int, name: bytes, value: bytes)
         return None
     number, wait_id = row
     connection.execute(
-        "update run_waits set state = 'answered', value = ?, heeded = 0"
-        " where seq = ? and number = ?",
+        "update run_waits set state = 'answered', value = ? where seq = ? and number = ?",
         (value, seq, number),
     )
     return bytes(wait_id)

@@ -40,6 +40,16 @@ GOLDEN = {
     "stream.throttle_started": {"queue_size": 8, "max_size": 10, "fill_percentage": 80.0},
     "stream.throttle_ended": {"queue_size": 2, "max_size": 10, "fill_percentage": 20.0},
     "stream.queue_closed": {"queue_size": 0, "max_size": 2} | STATS,
+    "stream.interrupted": {"streams": ["audio", "tokens"], "reason": "barge-in", "dropped": 4},
+    "stream.finished": {
+        "stream": "tokens",
+        "producer": "model",
+        "consumer": "voice",
+        "outcome": "completed",
+        "accepted": 12,
+        "received": 10,
+        "dropped": 2,
+    },
     "stream.buffer_overflow": {
         "bytes_dropped": 1600,
         "buffer_duration_ms": 160.0,
@@ -103,7 +113,7 @@ class Told:
 @pytest.mark.anyio
 async def test_helpers_wired_to_a_context_tell_its_sink_events_that_fit():
     told, exported = Told(), Told()
-    ctx = PipelineContext(event_sink=told)
+    ctx = PipelineContext(event_sink=told, topology="voice")
     queue = ChunkQueue(1, drop_on_overflow=True, event_emitter=ctx.try_emit_event)
     buffer = StreamingBuffer(max_duration_ms=200, event_emitter=ctx.try_emit_event)
     exporter = BufferedExporter(

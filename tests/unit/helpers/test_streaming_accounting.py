@@ -7,7 +7,14 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stageflow.helpers.streaming import AudioChunk, ChunkQueue, StreamingBuffer
+from stageflow import Pipeline, PipelineContext
+from stageflow.helpers.streaming import (
+    AudioChunk,
+    ChunkQueue,
+    Stream,
+    StreamingBuffer,
+    StreamingGraph,
+)
 
 # --- the buffer: received = read + buffered + dropped ---------------------------------------
 
@@ -120,3 +127,107 @@ async def _play(steps, max_size, drops):  # noqa: C901 - one branch per kind of 
     assert set(got) <= set(accepted)
     lost = len(accepted) - len(got)
     assert lost == sum(reason != "queue_full" for reason in reasons)
+
+
+# --- streams between stages: accepted = received + dropped, for each reader, however it goes ----
+
+ends = st.sampled_from(["whole", "leave", "fail", "interrupt", "cancel", "skip"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sends=st.integers(0, 6),
+    size=st.integers(1, 3),
+    lossy=st.booleans(),
+    ends=st.tuples(ends, ends, ends, ends),
+    at=st.tuples(*[st.integers(0, 4)] * 4),
+    on_failure=st.sampled_from(["stop", "continue"]),
+)
+def test_every_reader_of_a_stream_ends_and_its_books_balance(
+    sends, size, lossy, ends, at, on_failure
+):
+    for backend in ("asyncio", "trio"):
+        anyio.run(_talk, sends, size, lossy, ends, at, on_failure, backend=backend)
+
+
+async def _talk(sends, size, lossy, ends, at, on_failure):  # noqa: C901 - one stage each
+    first, second = Stream("a", size, drop_on_overflow=lossy), Stream("b", size)
+    finished, sent, got = [], {}, {}
+    ctx = PipelineContext(event_sink=_Sink(finished))
+
+    async def wind_up(inner, how):
+        await checkpoint()
+        if how == "fail":
+            raise ValueError("planned")
+        if how == "interrupt":
+            first.interrupt(inner)
+        if how == "cancel":
+            ctx.mark_canceled("planned")
+        return how == "leave"
+
+    async def model(inner):
+        if ends[0] == "skip":
+            return
+        async with first.writer(inner) as out:
+            for number in range(sends):
+                if number == at[0] and await wind_up(inner, ends[0]):
+                    break
+                if await out.send(number):
+                    sent.setdefault("a", []).append(number)
+
+    async def voice(inner):
+        if ends[1] == "skip":
+            return
+        async with first.reader(inner) as pieces, second.writer(inner) as out:
+            async for piece in pieces:
+                got.setdefault("voice", []).append(piece)
+                if piece == at[1] and await wind_up(inner, ends[1]):
+                    break
+                await out.send(piece)
+
+    def reads(stream, number):
+        async def read(inner):
+            if ends[number] == "skip":
+                return
+            async with stream.reader(inner) as chunks:
+                async for chunk in chunks:
+                    got.setdefault(inner.stage_name, []).append(chunk)
+                    if chunk == at[number] and await wind_up(inner, ends[number]):
+                        break
+
+        return read
+
+    pipeline = (
+        Pipeline("talk")
+        .with_stage("model", model)
+        .with_stage("voice", voice)
+        .with_stage("play", reads(second, 2))
+        .with_stage("captions", reads(first, 3))
+    )
+    graph = StreamingGraph(
+        pipeline,
+        [first.link("model", to=["voice", "captions"]), second.link("voice", to="play")],
+        on_failure=on_failure,
+    )
+    with anyio.fail_after(20):
+        await graph.execute(ctx)
+    assert sorted(facts["consumer"] for facts in finished) == ["captions", "play", "voice"]
+    for facts in finished:
+        chunks = got.get(facts["consumer"], [])
+        assert facts["received"] == len(chunks)
+        assert facts["accepted"] == facts["received"] + facts["dropped"]
+        assert chunks == sorted(chunks)
+        if facts["outcome"] == "completed" and not lossy and facts["stream"] == "a":
+            assert chunks == sent.get("a", [])
+
+
+class _Sink:
+    def __init__(self, finished):
+        self._finished = finished
+
+    async def emit(self, *, type, data):
+        raise AssertionError("nobody waits")
+
+    def try_emit(self, *, type, data):
+        if type == "stream.finished":
+            self._finished.append(data)

@@ -13,6 +13,12 @@ _CONTEXT: Final = (
     EventField("pipeline_run_id", "id", "the run", nullable=True, required=False),
     EventField("request_id", "id", "the request that caused it", nullable=True, required=False),
     EventField("execution_mode", "text", "the run's mode", nullable=True, required=False),
+    EventField("topology", "text", "the run's topology, if it has one", required=False),
+)
+# Those of a queue between two stages say which; one's own queue has no name.
+_BETWEEN: Final = (
+    EventField("stream", "text", "the stream between stages that it belongs to", required=False),
+    EventField("consumer", "text", "the stage that reads that stream", required=False),
 )
 _LEVEL: Final = (
     EventField("queue_size", "integer", "how many items wait"),
@@ -44,6 +50,7 @@ HELPER_EVENTS: Final = EventCatalogue(
             "stream.chunk_dropped",
             "A chunk was dropped from a queue, or refused by it; each chunk has its own event.",
             *_LEVEL,
+            *_BETWEEN,
             EventField(
                 "reason",
                 "text",
@@ -56,29 +63,58 @@ HELPER_EVENTS: Final = EventCatalogue(
             "A producer had to wait for room.",
             EventField("blocked_ms", "number", "how long, in milliseconds"),
             _LEVEL[0],
+            *_BETWEEN,
         ),
         _event(
             "stream.throttle_started",
             "A queue was filled to the high-water mark; producers should slow down.",
             *_LEVEL,
+            *_BETWEEN,
             _FILL,
         ),
         _event(
             "stream.throttle_ended",
             "A queue is down to the low-water mark again.",
             *_LEVEL,
+            *_BETWEEN,
             _FILL,
         ),
         _event(
             "stream.queue_closed",
             "A queue accepts no more chunks; those that wait can still be got.",
             *_LEVEL,
+            *_BETWEEN,
             EventField("total_items", "integer", "how many chunks were accepted"),
             EventField("dropped_items", "integer", "how many were dropped or refused"),
             EventField("blocked_puts", "integer", "how often a producer had to wait"),
             EventField("max_queue_size", "integer", "the most chunks that waited at once"),
             EventField("total_blocked_ms", "number", "how long producers waited in all"),
             EventField("drop_rate", "number", "dropped chunks for each accepted one"),
+        ),
+        _event(
+            "stream.interrupted",
+            "Streams between stages were cut short; what waited in them was dropped.",
+            EventField("streams", "texts", "their names", ordered=True),
+            EventField("reason", "text", "why"),
+            EventField("dropped", "integer", "how many chunks were dropped"),
+        ),
+        _event(
+            "stream.finished",
+            "A stage is done with reading a stream, or will never read it; every reader of every"
+            " stream has its own event. What was accepted was received or dropped.",
+            EventField("stream", "text", "the stream"),
+            EventField("producer", "text", "the stage that writes it"),
+            EventField("consumer", "text", "the stage that reads it"),
+            EventField(
+                "outcome",
+                "text",
+                "`completed` if it was read to its end, `abandoned` if the reader left before,"
+                " `broken` if the producer did not finish it",
+                one_of=("completed", "abandoned", "broken", "interrupted"),
+            ),
+            EventField("accepted", "integer", "how many chunks were put in for this reader"),
+            EventField("received", "integer", "how many of them it got"),
+            EventField("dropped", "integer", "how many of them were dropped"),
         ),
         _event(
             "stream.buffer_overflow",

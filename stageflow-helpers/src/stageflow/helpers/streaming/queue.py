@@ -167,6 +167,10 @@ class ChunkQueue(Generic[T]):
 
     async def close(self) -> None:
         """Accept no more items; those accepted can still be got. Closing again does nothing."""
+        self.close_nowait()
+
+    def close_nowait(self) -> None:
+        """Do what `close` does, where nothing can be awaited."""
         if self._closed:
             return
         self._closed = True

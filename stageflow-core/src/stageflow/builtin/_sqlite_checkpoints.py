@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -155,14 +155,10 @@ class SqliteCheckpoints(SqliteRuns):
         facts: dict[str, Any] | None = None,
     ) -> None:
         """See `RunCheckpoints.commit`."""
-        new = None if status is None else as_run_status(status)
-        metadata = dict(facts or {})
-        result = {name: metadata.pop(name, None) for name in ("error", "duration_ms")}
-        encoded = self._encode(metadata)
+        change = self._change(lease, status, facts) if status is not None or facts else None
         logged = self._encode_events(events)
         written = [(utf8(entry.key), bytes(entry.value)) for entry in entries]
         gone = [utf8(key) for key in removed]
-        now = self._clock.now().isoformat()
 
         def commit(connection: sqlite3.Connection) -> None:
             seq, current, last = self._owned(connection, lease)
@@ -178,14 +174,29 @@ class SqliteCheckpoints(SqliteRuns):
                 )
             if logged:
                 append_events(connection, seq, logged)
-            if new is not None or facts:
-                if new is not None and new.is_final:
-                    connection.execute("update runs set expires_at = null where seq = ?", (seq,))
-                change = (lease.run_id, current, new or current)
-                set_status(connection, seq, change, now, **result)
-                put_metadata(connection, seq, encoded)
+            if change is not None:
+                change(connection, seq, current)
 
         await self._database.write(commit)
+
+    def _change(
+        self, lease: RunLease, status: RunStatus | None, facts: dict[str, Any] | None
+    ) -> Callable[[sqlite3.Connection, int, str], None]:
+        """Return what changes the record of the run, given its number and status."""
+        new = None if status is None else as_run_status(status)
+        metadata = dict(facts or {})
+        result = {name: metadata.pop(name, None) for name in ("error", "duration_ms")}
+        encoded = self._encode(metadata)
+        now = self._clock.now().isoformat()
+
+        def change(connection: sqlite3.Connection, seq: int, status: str) -> None:
+            if new is not None and new.is_final:
+                connection.execute("update runs set expires_at = null where seq = ?", (seq,))
+            current = self._status(status, lease.run_id)
+            set_status(connection, seq, (lease.run_id, current, new or current), now, **result)
+            put_metadata(connection, seq, encoded)
+
+        return change
 
     async def load_entries(
         self, run_id: UUID, *, after: int = 0, limit: int | None = None
@@ -218,8 +229,8 @@ class SqliteCheckpoints(SqliteRuns):
 
         def select(connection: sqlite3.Connection) -> list[str]:
             rows = connection.execute(
-                "select run_id from runs where ended_at < ? and expires_at is null"  # noqa: S608
-                f" and {condition} order by ended_at, seq limit ?",
+                "select run_id from runs indexed by runs_by_end where ended_at < ?"  # noqa: S608
+                f" and expires_at is null and {condition} order by ended_at, seq limit ?",
                 parameters,
             )
             return [run_id for (run_id,) in rows]

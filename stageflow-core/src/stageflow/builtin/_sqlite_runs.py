@@ -148,7 +148,7 @@ _CHECKPOINTS: Final = (
 SCHEMA: Final = Schema(component="runs", migrations=(_RECORDS, _CHECKPOINTS))
 
 _OWNED: Final = """
-    select seq, status, (select max(number) from run_entries where seq = runs.seq)
+    select seq, status, (select coalesce(max(number), 0) from run_entries where seq = runs.seq)
     from runs where run_id = ? and token = ? and expires_at is not null
 """
 # The empty text is before any time.
@@ -158,9 +158,13 @@ _RESCHEDULE: Final = """
         when expires_at is not null then expires_at
         when status <> 'waiting' then null
         when cancel_requested is not null or exists (
-            select 1 from run_waits where seq = runs.seq and is_parked_for and state = 'answered'
+            select 1 from run_waits indexed by run_waits_parked
+            where seq = runs.seq and is_parked_for and state = 'answered'
         ) then ''
-        else (select min(deadline) from run_waits where seq = runs.seq and is_parked_for)
+        else (
+            select min(deadline) from run_waits indexed by run_waits_parked
+            where seq = runs.seq and is_parked_for
+        )
     end
     where seq = ?
 """
@@ -232,16 +236,18 @@ class SqliteRuns:
             for event in events
         ]
 
-    def _owned(self, connection: sqlite3.Connection, lease: RunLease) -> tuple[int, RunStatus, int]:
+    def _owned(self, connection: sqlite3.Connection, lease: RunLease) -> tuple[int, str, int]:
         """Return number and status of the run and the last number of its entries.
 
         Raises:
             LeaseLostError: *lease* is no longer the run's.
         """
-        row = connection.execute(_OWNED, (str(lease.run_id), lease.token)).fetchone()
+        row: tuple[int, str, int] | None = connection.execute(
+            _OWNED, (str(lease.run_id), lease.token)
+        ).fetchone()
         if row is None:
             raise LeaseLostError(lease)
-        return row[0], self._status(row[1], lease.run_id), row[2] or 0
+        return row
 
     def _status(self, status: str, run_id: object) -> RunStatus:
         try:

@@ -36,12 +36,12 @@ _ADD_SIGNAL: Final = """
     select ?, coalesce(max(number), 0) + 1, ?, ?, ?, ? from run_signals where seq = ?
 """
 _KEPT: Final = """
-    select number, value from run_signals where seq = ? and name = ? and value is not null
-    order by number limit 1
+    select number, value from run_signals indexed by run_signals_kept
+    where seq = ? and name = ? and value is not null order by number limit 1
 """
 _OLDEST_OPEN: Final = """
-    select number, wait_id from run_waits where seq = ? and name = ? and state = 'open'
-    order by number limit 1
+    select number, wait_id from run_waits indexed by run_waits_open
+    where seq = ? and name = ? and state = 'open' order by number limit 1
 """
 
 
@@ -115,19 +115,24 @@ class SqliteWaits(SqliteRuns):
         def park(connection: sqlite3.Connection) -> bool:
             seq, status, _ = self._owned(connection, lease)
             opened = connection.execute(
-                "select wait_id from run_waits where seq = ? and state = 'open'", (seq,)
+                "select wait_id from run_waits indexed by run_waits_open"
+                " where seq = ? and state = 'open'",
+                (seq,),
             )
             if not given.issubset(wait_id for (wait_id,) in opened):
                 return False
             connection.execute(
-                "update run_waits set is_parked_for = 0 where seq = ? and is_parked_for", (seq,)
+                "update run_waits indexed by run_waits_parked set is_parked_for = 0"
+                " where seq = ? and is_parked_for",
+                (seq,),
             )
             connection.executemany(
                 "update run_waits set is_parked_for = 1 where seq = ? and wait_id = ?",
                 [(seq, wait_id) for wait_id in given],
             )
             connection.execute("update runs set expires_at = null where seq = ?", (seq,))
-            set_status(connection, seq, (lease.run_id, status, RunStatus.WAITING), now)
+            current = self._status(status, lease.run_id)
+            set_status(connection, seq, (lease.run_id, current, RunStatus.WAITING), now)
             reschedule(connection, seq)
             return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stageflow.contracts.logs import get_logger
@@ -42,7 +43,7 @@ _STAGE_EVENTS = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MILLION = 1_000_000
+_THOUSAND = 1_000
 
 
 class Announcer:
@@ -58,9 +59,9 @@ class Announcer:
         "_context",
         "_ended",
         "_epoch",
-        "_is_alone",
         "_last",
         "_last_text",
+        "_listener",
         "_listeners",
         "_names",
         "_prefix",
@@ -78,7 +79,7 @@ class Announcer:
         self._listeners = tuple(listeners)
         self._names = run.plan.names
         self._calls = run.plan.calls
-        self._is_alone = len(self._listeners) == 1
+        self._listener = self._listeners[0] if len(self._listeners) == 1 else None
         self._context = context
         self._wide_stage = run.options.wide_stage
         self._wide_pipeline = run.options.wide_pipeline
@@ -88,8 +89,8 @@ class Announcer:
         ended = dict.fromkeys(("status", "started_at", "ended_at", "duration_ms"))
         self._ended: dict[str, Any] = {**self._started, **ended, "data_keys": None}
         self._epoch = (run.started_at - _EPOCH) // _MICROSECOND
-        # The second written last: its microseconds since the run began, and its text.
-        self._shift = _MILLION
+        # The millisecond written last: its microseconds since the run began, and its text.
+        self._shift = _THOUSAND
         self._prefix = ""
         self._last = -1.0
         self._last_text = ""
@@ -103,26 +104,28 @@ class Announcer:
         self._send(type, told)
 
     def _send(self, type: str, facts: dict[str, Any]) -> None:
+        if self._listener is not None:
+            _tell_one(self._listener, type, facts)
+            return
         for listener in self._listeners:
-            try:
-                listener(type, facts if self._is_alone else facts.copy())
-            except Exception:  # noqa: BLE001 - a listener is told, it does not decide
-                # Watching a run must not change how it goes.
-                _log.exception("listener.failed", event_type=type, listener=repr(listener))
+            _tell_one(listener, type, facts.copy())
 
     def _text_of(self, instant: float) -> str:
         """Return the time of day at an instant of the run's clock, as `isoformat` writes it."""
         if instant == self._last:
             return self._last_text
         micro = round((instant - self._run.began) * 1e6) - self._shift
-        if not 0 <= micro < _MILLION:
-            second, micro = divmod(micro + self._shift + self._epoch, _MILLION)
-            self._shift = second * _MILLION - self._epoch
-            self._prefix = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
-        # The leading one keeps the zeros; cheaper than to have them filled in.
-        fraction = f".{str(_MILLION + micro)[1:]}" if micro else ""
+        if not 0 <= micro < _THOUSAND:
+            milli, micro = divmod(micro + self._shift + self._epoch, _THOUSAND)
+            self._shift = milli * _THOUSAND - self._epoch
+            self._prefix = (_EPOCH + timedelta(milliseconds=milli)).isoformat("T", "milliseconds")[
+                :23
+            ]
+        text = self._prefix + _end_of_text(micro)
+        if not micro and self._prefix.endswith(".000"):
+            text = text.replace(".000000", "")
         self._last = instant
-        self._last_text = text = f"{self._prefix}{fraction}+00:00"
+        self._last_text = text
         return text
 
     def run_started(self) -> None:
@@ -130,6 +133,16 @@ class Announcer:
         if not self._run.options.announce_run:
             return
         self.tell("pipeline.started", {"stages_total": len(self._run.plan)})
+
+    def run_resumed(self, restored: int, lease: int) -> None:
+        """Tell that the run goes on, with *restored* stages that need not run again."""
+        if not self._run.options.announce_run:
+            return
+        total = len(self._run.plan)
+        self.tell(
+            "pipeline.resumed",
+            {"stages_total": total, "stages_restored": restored, "lease": lease},
+        )
 
     def run_ended(self, status: str, facts: Mapping[str, Any]) -> None:
         """Tell that the run is over; *status* is completed, failed or cancelled."""
@@ -182,7 +195,7 @@ class Announcer:
         """Tell how a stage ended, or, if a guard may yet have it run again, tell that later."""
         run = self._run
         if run.guard_retries is None:
-            self._tell_end(index, output, run.ends[index])
+            self._tell_end(index, output, None)
             return
         now = run.clock.monotonic()
         for final in run.guard_retries.now_final(index):
@@ -190,19 +203,20 @@ class Announcer:
             assert ended is not None
             self._tell_end(final, ended, now)
 
-    def _tell_end(self, index: int, output: StageOutput, now: float) -> None:
+    def _tell_end(self, index: int, output: StageOutput, now: float | None) -> None:
+        """Tell how a stage ended, if that becomes known *now*, and not just when it ended."""
         run = self._run
         status = output.status._value_
-        end = run.ends[index]
         facts = self._ended.copy()
-        facts["timestamp"] = timestamp = self._text_of(now)
+        facts["ended_at"] = ended_at = self._text_of(run.ends[index])
+        facts["timestamp"] = ended_at if now is None else self._text_of(now)
         facts["stage"] = self._names[index]
         facts["kind"] = self._calls[index].kind._value_
+        started_at = self._start_texts[index]
         if index in run.attempts:
             facts["attempt"] = run.attempts[index]
+            started_at = None
         facts["status"] = status
-        facts["ended_at"] = ended_at = timestamp if end == now else self._text_of(end)
-        started_at = None if index in run.attempts else self._start_texts[index]
         facts["started_at"] = started_at or self._began_again(index) or ended_at
         facts["duration_ms"] = output.duration_ms
         if status == "ok":
@@ -258,6 +272,19 @@ class Announcer:
         attempt = self._run.attempts.get(self._run.plan.index[stage], 1)
         facts = {"stage": stage, "kind": call.kind.value, "attempt": attempt}
         self.tell("stage.thread_abandoned", facts)
+
+
+@cache
+def _end_of_text(micro: int) -> str:
+    return f"{micro:03}+00:00"  # slow, and there are a thousand of them
+
+
+def _tell_one(listener: Listener, type: str, facts: dict[str, Any]) -> None:
+    try:
+        listener(type, facts)
+    except Exception:  # noqa: BLE001 - a listener is told, it does not decide
+        # Watching a run must not change how it goes.
+        _log.exception("listener.failed", event_type=type, listener=repr(listener))
 
 
 def _identity(run: Run, context: PipelineContext) -> dict[str, Any]:

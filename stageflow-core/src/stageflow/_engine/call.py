@@ -79,8 +79,10 @@ class Invocation:
         self.call = call
         self.context = context
         self.body = body
-        self.attempt = 1
-        self._earlier = 0
+        # What other processes saw fail counts as an attempt, what they saw interrupted does not.
+        failed, interrupted = run.earlier_attempts(index)
+        self.attempt = 1 + failed
+        self._earlier = interrupted
         self._delay_ms: float | None = None
         self._exhausted = False
 
@@ -126,6 +128,7 @@ class Invocation:
         self.run.tell_retry_scheduled(self, policy, delay, output, error)
         # A kept exception would keep every frame of the failed attempt alive while waiting.
         output = error = None
+        await self.run.note_failure(self.index, self.attempt)
         await self.run.clock.sleep(delay / 1000.0)
         self.attempt += 1
         self._note_attempt()

@@ -8,7 +8,7 @@ ends of these stages are told when no guard can send the run back to them any mo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from stageflow.stages import StageOutput, StageStatus
 
 if TYPE_CHECKING:
     from stageflow._engine.guard_regions import GuardRegions, Region
+    from stageflow._engine.journal import Journal
     from stageflow._engine.run import Run
     from stageflow.context import StageContext
 
@@ -87,7 +88,17 @@ class _State:
 class GuardRetries:
     """What one run remembers about its guards. Made by the run, for itself."""
 
-    __slots__ = ("_bodies", "_ended", "_groups", "_regions", "_rounds", "_run", "_states", "_told")
+    __slots__ = (
+        "_bodies",
+        "_ended",
+        "_groups",
+        "_regions",
+        "_rounds",
+        "_run",
+        "_settled",
+        "_states",
+        "_told",
+    )
 
     def __init__(self, run: Run, regions: GuardRegions) -> None:
         self._run = run
@@ -96,6 +107,7 @@ class GuardRetries:
         self._states: dict[int, _State] = {}
         self._ended: set[int] = set()
         self._told: set[int] = set()
+        self._settled: dict[int, Sequence[int]] = {}
         self._rounds: dict[int, int] = {}
         self._bodies: dict[int, Callable[[StageContext], Awaitable[Any]]] = {}
 
@@ -129,6 +141,7 @@ class GuardRetries:
             again = [run.plan.names[stage] for stage in region.stages]
             self._tell("scheduled", region, state, now, error=output.error, stages=again)
             self._go_back(region, output)
+            self._run.keep_guard_state(index, self._plain_state(region, state, output, now))
             return None
         del self._states[index]
         self._tell("exhausted", region, state, now, error=output.error, reason=reason)
@@ -143,12 +156,21 @@ class GuardRetries:
         run.errors[index] = error
         return attrs.evolve(output, error=error.message)
 
-    def now_final(self, index: int) -> Iterable[int]:
+    def now_final(self, index: int) -> Sequence[int]:
         """Return whose ends may be told now that stage *index* has ended, in order of their ends.
 
         Args:
             index: A stage that has just ended.
         """
+        settled = self._settled.pop(index, None)
+        return self._final(index) if settled is None else settled
+
+    def settle(self, index: int) -> Sequence[int]:
+        """Return what `now_final` will answer, for who has to keep it before it is told."""
+        self._settled[index] = final = self._final(index)
+        return final
+
+    def _final(self, index: int) -> Sequence[int]:
         group = self._groups.get(index)
         if group is None:
             return (index,)
@@ -209,6 +231,45 @@ class GuardRetries:
                 self._states.pop(guard, None)
         self._run.run_again(region)
         self._run.remember_output(region.guard, output)
+
+    def _plain_state(
+        self, region: Region, state: _State, output: StageOutput, now: float
+    ) -> dict[str, Any]:
+        names = self._run.plan.names
+        return {
+            "elapsed": now - state.since,
+            "failures": state.failures,
+            "alike": state.alike,
+            "last": state.last,
+            "error": output.error,
+            "rounds": {names[stage]: self._rounds[stage] for stage in region.stages},
+        }
+
+    def restore(self, journal: Journal, ended: Container[int]) -> None:
+        """Remember what another process had seen guards do that have not ended."""
+        run = self._run
+        index_of = run.plan.index
+        for guard in self._regions:
+            if guard in ended:
+                self._ended.add(guard)
+                continue
+            found = journal.guard_state_of(run.plan.names[guard])
+            if found is None:
+                continue
+            since = run.began - found["elapsed"]
+            self._states[guard] = _State(since, found["failures"], found["alike"], found["last"])
+            for name, rounds in found["rounds"].items():
+                if name in index_of:
+                    stage = index_of[name]
+                    self._rounds[stage] = max(rounds, self._rounds.get(stage, 0))
+                    run.attempts[stage] = self._rounds[stage]
+            run.remember_output(guard, StageOutput.fail(found["error"]))
+        for group in self._groups.values():
+            self._told.update(stage for stage in group.stages if stage in ended)
+
+    def covers(self, index: int) -> bool:
+        """Say whether a guard can send the run back to, or behind, stage *index*."""
+        return index in self._groups
 
     def _tell(self, what: str, region: Region, state: _State, now: float, **facts: Any) -> None:
         policy = region.policy

@@ -13,7 +13,7 @@ import asyncio
 import math
 import sys
 import types
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
@@ -36,17 +36,24 @@ from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, de
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
 from stageflow._engine.guard_retry import GuardRetries
+from stageflow._engine.journal import Journal, NotDurableError, Outcome
 from stageflow._engine.pausing import PauseGate
 from stageflow._engine.plan import Plan
 from stageflow._engine.ready import ReadyQueue
+from stageflow._engine.restoring import is_kept, restore, take_over_cleanups
 from stageflow._engine.retrying import is_transient
 from stageflow._engine.threads import LoopDoor, call_in_thread, runs_on_asyncio
+from stageflow._engine.waiting import parked_on
+from stageflow.codec import CodecError
 from stageflow.context import PipelineContext, PipelineTimer, StageContext
 from stageflow.context.cancellation import CancellationToken
 from stageflow.context.inputs import make_stage_inputs, shared_output
 from stageflow.context.stage_context import make_stage_context
+from stageflow.contracts.checkpoints import LeaseLostError
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
+from stageflow.contracts.storage import StorageError
+from stageflow.contracts.waits import RunWait
 from stageflow.errors import RunError
 from stageflow.events.delivery import PendingEmit, deliver, event_collector
 from stageflow.events.sinks import NoOpEventSink
@@ -56,7 +63,7 @@ from stageflow.stages.retry import RetryPolicy
 
 __all__ = ("Run", "RunOptions", "RunReport", "RunStatus")
 
-RunStatus = Literal["completed", "failed", "cancelled"]
+RunStatus = Literal["completed", "failed", "cancelled", "waiting"]
 
 _log = get_logger(__name__)
 
@@ -117,7 +124,8 @@ class RunReport:
 
     Attributes:
         status: How it ended.
-        outputs: Every stage's output, by name, in declared order.
+        outputs: Every stage's output, by name, in declared order; of a run that is waiting, those
+            of the stages that have ended.
         stage: The stage that failed first or asked to cancel, if one did.
         error: What that stage raised, or a `StageFailedError` with its message.
         reason: Why the run was cancelled.
@@ -137,7 +145,17 @@ class RunReport:
     def results(self) -> dict[str, StageResult]:
         """Return every stage's result with its times, by name, in declared order."""
         run = self._run
-        return {name: run.result(index) for index, name in enumerate(run.plan.names)}
+        return {name: run.result(run.plan.index[name]) for name in self.outputs}
+
+    @property
+    def restored(self) -> tuple[str, ...]:
+        """The stages whose outcomes had been committed before."""
+        return self._run.restored
+
+    @property
+    def wait_ids(self) -> tuple[str, ...]:
+        """What a run that is waiting waits for."""
+        return self._run.wait_ids
 
 
 class Run:
@@ -149,20 +167,26 @@ class Run:
         "_base_context",
         "_cancelled_type",
         "_cleaned",
+        "_cleanup_names",
         "_cleanups",
         "_closing",
+        "_committing",
         "_deadlines",
         "_deliver_until",
         "_deliveries",
         "_delivering",
         "_delivery_scope",
         "_door",
+        "_earlier",
+        "_encoded",
         "_failure",
         "_fatal",
         "_gated",
         "_interrupted",
+        "_journal",
         "_on_asyncio",
         "_over",
+        "_parked",
         "_pending",
         "_ready",
         "_reason",
@@ -175,6 +199,8 @@ class Run:
         "_stopping",
         "_tasks",
         "_timer",
+        "_uncommitted",
+        "_wait_counts",
         "abandoned",
         "attempts",
         "began",
@@ -186,6 +212,7 @@ class Run:
         "options",
         "outputs",
         "plan",
+        "restored",
         "starts",
         "time_limits",
         "timed_out",
@@ -242,6 +269,19 @@ class Run:
         self._tasks: TaskGroup | None = None
         self._interrupted = False
         self._announcer: Announcer | None = None
+        self.restored: tuple[str, ...] = ()
+        self._journal: Journal | None = context.journal
+        if self._journal is not None:
+            # What only a run needs whose progress is kept.
+            self._uncommitted: list[tuple[int, StageOutput]] = []
+            self._committing = False
+            self._encoded: dict[int, bytes] = {}
+            self._earlier: dict[int, tuple[int, int]] = {}
+            self._parked: dict[int, tuple[str, ...]] = {}
+            self._wait_counts: dict[tuple[str, int], Counter[str]] = {}
+            self._cleanup_names: dict[str, list[str]] = {}
+            if not self._journal.prefix:
+                self._journal.ledger.on_lost = self.lose
         listeners = options.listeners
         if self._sink is not None:
             tell_sink = partial(deliver, self._sink, collector=self.collect_delivery)
@@ -300,20 +340,21 @@ class Run:
 
     def execution_key(self, stage: str) -> str:
         """Return a text that names this execution of *stage*, the same for all its attempts."""
-        key = f"{self.context.pipeline_run_id or id(self)}/{stage}"
-        if self.guard_retries is None:
-            return key
         # Work that a guard refused is to be done anew, not to be recognised as done.
-        again = self.guard_retries.round_of(self.plan.index[stage])
-        return f"{key}#{again + 1}" if again else key
+        return f"{self.context.pipeline_run_id or id(self)}/{self.round_name(stage)}"
 
-    def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
+    def register_cleanup(
+        self, callback: Callable[[], Any], name: str | None, stage: str | None = None
+    ) -> None:
         """Call *callback* when the run ends, however it ends; safe from any thread.
 
         Raises:
             RunError: If the run has ended, as it may for a thread that was given up.
         """
         self._cleanups.register(callback, name=name)
+        if self._journal is not None and stage is not None:
+            shown = name or str(getattr(callback, "__qualname__", callback))
+            self._cleanup_names.setdefault(stage, []).append(shown)
         # In this order, a registration at the last moment is either called or refused.
         if self._cleaned and self._cleanups.unregister(callback):
             raise RunError(
@@ -363,6 +404,86 @@ class Run:
     def note_attempt(self, index: int, attempt: int) -> None:
         """Remember that stage *index* is in its *attempt*."""
         self.attempts[index] = attempt
+
+    def earlier_attempts(self, index: int) -> tuple[int, int]:
+        """Return how many attempts of stage *index* another process saw fail, and be cut short."""
+        return (0, 0) if self._journal is None else self._earlier.get(index, (0, 0))
+
+    async def note_failure(self, index: int, failures: int) -> None:
+        """Have it kept that another attempt of stage *index* failed, before the next one begins."""
+        journal = self._journal
+        if journal is not None and journal.eager:
+            journal.add_failures(self.plan.names[index], failures)
+            await journal.ledger.commit()
+
+    @property
+    def wait_ids(self) -> tuple[str, ...]:
+        """What the parked stages wait for."""
+        if self._journal is None:
+            return ()
+        return tuple(wait for waits in self._parked.values() for wait in waits)
+
+    async def wait_for(self, context: StageContext, name: str, timeout: float | None) -> Any:
+        """Return the answer to a wait of a stage, whoever gives it, and whenever.
+
+        Raises:
+            SignalTimeoutError: If none came in time.
+            NotDurableError: If nothing is kept of the run.
+        """
+        journal, stage = self._journal, context.stage_name
+        if journal is None:
+            raise NotDurableError(stage, f"waits for the signal {name!r}")
+        counts = self._wait_counts.setdefault((stage, context.attempt), Counter())
+        counts[name] += 1
+        wait_id = f"{journal.prefix}{self.round_name(stage)}/{name}/{counts[name]}"
+        self._pause(context)
+        try:
+            return await journal.waits.wait(
+                wait_id,
+                stage=stage,
+                name=name,
+                timeout=timeout,
+                on_open=lambda wait: self._tell_waiting(context, wait),
+            )
+        finally:
+            limit = self.time_limits.get(stage)
+            if limit is not None:
+                limit.restart()
+
+    def _tell_waiting(self, context: StageContext, wait: RunWait) -> None:
+        self.tell(
+            "stage.waiting",
+            {
+                "stage": context.stage_name,
+                "kind": self.plan.calls[self.plan.index[context.stage_name]].kind.value,
+                "attempt": context.attempt,
+                "signal": wait.name,
+                "wait_id": wait.wait_id,
+                "deadline": None if wait.deadline is None else wait.deadline.isoformat(),
+            },
+        )
+
+    def round_name(self, stage: str) -> str:
+        """Return a text that names what *stage* is to do now; another one for a guard's retry."""
+        again = 0
+        if self.guard_retries is not None:
+            again = self.guard_retries.round_of(self.plan.index[stage])
+        return f"{stage}#{again + 1}" if again else stage
+
+    def journal_below(self, stage: str) -> Journal | None:
+        """Return the journal of the next run that *stage* starts; None if nothing is kept."""
+        if self._journal is None:
+            return None
+        index = self.plan.index.get(stage)
+        if index is None:
+            return None
+        made = self.attempts.get(index, 1) - self._earlier.get(index, (0, 0))[1]
+        return self._journal.child(stage, f"{self.round_name(stage)}.{made}")
+
+    def keep_guard_state(self, guard: int, state: Mapping[str, Any]) -> None:
+        """Have it kept how often a guard has sent the run back, with whatever is committed next."""
+        if self._journal is not None:
+            self._journal.add_guard_state(self.plan.names[guard], state)
 
     def tell_retry_scheduled(
         self,
@@ -469,6 +590,8 @@ class Run:
         forget = self.cancel_token.on_cancel(lambda: self._door.call(self._cancel_requested))
         status: RunStatus = "cancelled"
         try:
+            if self._journal is not None:
+                await self._restore(self._journal)
             if self._stopping is None and not _is_cancelled_from_outside():
                 async with anyio.create_task_group() as self._tasks:
                     self._start_delivering()
@@ -490,6 +613,7 @@ class Run:
             self._tasks = None
             if self._remaining or self._cleanups.pending_count:
                 with anyio.CancelScope(shield=True):
+                    self._settle_the_rest()
                     await self._wind_up(status)
             else:
                 self.ended = self.clock.monotonic()
@@ -515,8 +639,49 @@ class Run:
         )
         self._base_context = copy_context()
         self._base_context.run(event_collector.set, self.collect_delivery)
-        if self._announcer is not None:
+        if self._announcer is not None and self._journal is None:
             self._announcer.run_started()
+
+    async def _restore(self, journal: Journal) -> None:
+        """Take over what had been committed, as if it had happened here."""
+        ended, self._earlier = restore(self, journal)
+        self.restored = tuple([self.plan.names[index] for index in ended])
+        self._remaining -= len(ended)
+        for index in ended:
+            for follower in self.plan.releases[index]:
+                self._pending[follower] -= 1
+        for index in ended:
+            # So that nothing ever finds it ready: it has ended.
+            self._pending[index] = sys.maxsize
+        if self._announcer is not None:
+            if ended or journal.resumes:
+                self._announcer.run_resumed(len(ended), journal.lease)
+            else:
+                self._announcer.run_started()
+        if not ended:
+            return
+        await take_over_cleanups(self, ended)
+        if any(each.output.status is StageStatus.CANCEL for each in ended.values()):
+            self._gated = True
+        self._ready = deque() if self.plan.priorities is None else ReadyQueue(self.plan.priorities)
+        free = [
+            index
+            for index, left in enumerate(self._pending)
+            if not left and self.outputs[index] is None
+        ]
+        for index in free:
+            unrun = verdict(self.plan, self.outputs, index) if self._gated else None
+            if unrun is None:
+                self._ready.append(index)
+            else:
+                self._finish_unrun(index, unrun, self.began)
+
+    def context_of(self, index: int) -> StageContext:
+        """Return a context for stage *index* outside its attempts."""
+        name, readable = self.plan.names[index], self.plan.readable[index]
+        ports = self.context.inputs or None
+        inputs = make_stage_inputs(self._snapshot, self._source, ports, readable, name)
+        return make_stage_context(self._snapshot, inputs, name, self._timer, self._sink, self)
 
     async def _status(self) -> RunStatus:
         if self._stopping is not None:
@@ -535,9 +700,10 @@ class Run:
         """Give every stage its end, run the clean-ups, tell how it went."""
         self.ended = self.clock.monotonic()
         self._stopping = self._stopping or status
-        for index, output in enumerate(self.outputs):
-            if output is None:
-                self._finish(index, StageOutput.cancel(self._cancel_reason()), self.ended)
+        if self._stopping != "waiting":  # what does not wait may go on later
+            for index, output in enumerate(self.outputs):
+                if output is None:
+                    self._finish(index, StageOutput.cancel(self._cancel_reason()), self.ended)
         try:
             await self._clean_up()
         finally:
@@ -578,7 +744,7 @@ class Run:
             stage = names[self._asked]
         return RunReport(
             status,
-            dict(zip(self.plan.names, outputs, strict=True)),  # type: ignore[arg-type]
+            {name: out for name, out in zip(names, outputs, strict=True) if out is not None},
             stage,
             error,
             self._reason if status == "cancelled" else None,
@@ -612,6 +778,7 @@ class Run:
         snapshot, source, timer, sink = self._snapshot, self._source, self._timer, self._sink
         ports = self.context.inputs or None
         base = self._base_context
+        journal = self._journal
         task = asyncio.current_task() if self._on_asyncio else None
         now = monotonic()
         slice_end = now + _SLICE_SECONDS
@@ -632,6 +799,8 @@ class Run:
             name = names[index]
             inputs = make_stage_inputs(snapshot, source, ports, readable[index], name)
             context = make_stage_context(snapshot, inputs, name, timer, sink, self)
+            if journal is not None:
+                context = self._continued(index, context)
             isolated = base.copy()
             invocation: Invocation | None = None
             suspended = False
@@ -670,6 +839,14 @@ class Run:
             except BaseException as error:
                 if self._closing:
                     raise  # the event loop throws its tasks away
+                parked = None if journal is None else parked_on(error)
+                if parked is not None and self._stopping is None:
+                    self._running -= 1
+                    self._parked[index] = parked
+                    if not ready:
+                        await self._leave_or_go_on()
+                    now = monotonic()
+                    continue
                 output = self._outcome_of(index, error)
             if suspended:
                 slice_end = monotonic() + _SLICE_SECONDS
@@ -681,6 +858,18 @@ class Run:
             now = monotonic()
             self._running -= 1
             self._finish(index, output, now)
+            if journal is not None:
+                if self._uncommitted and not self._committing:
+                    self._committing = True
+                    if ready:
+                        self._tasks.start_soon(self._commit)
+                    else:
+                        await self._commit_here()
+                        now = monotonic()
+                        slice_end = now + _SLICE_SECONDS
+                if self._parked and not ready:
+                    await self._leave_or_go_on()
+                    now = monotonic()
             if now >= slice_end and ready:
                 self._runnable += 1
                 try:
@@ -725,7 +914,6 @@ class Run:
 
     def _finish(self, index: int, output: StageOutput, now: float) -> None:
         """Give stage *index* its one end, and start what waited for it."""
-        call = self.plan.calls[index]
         began = self.starts[index]
         duration = 0.0 if began is None else (now - began) * 1000.0
         if self.plan.is_judged:
@@ -734,8 +922,18 @@ class Run:
                 return
             output = judged
         output = timed_output(output, duration)
-        self.outputs[index] = output
         self.ends[index] = now
+        if self._journal is not None and self._stopping is None:
+            kept = self._kept(index, output)
+            if kept is None:
+                return  # it has ended once that is committed
+            output = kept
+        self._settle(index, output, now)
+
+    def _settle(self, index: int, output: StageOutput, now: float) -> None:
+        """Tell the end of stage *index*, and start what waited for it."""
+        call = self.plan.calls[index]
+        self.outputs[index] = output
         self._remaining -= 1
         if self._announcer is not None:
             self._announcer.stage_ended(index, output)
@@ -748,6 +946,137 @@ class Run:
                 self._release(index, now)
         if not self._remaining:
             self._wind_down()
+
+    # What is kept.
+
+    def _continued(self, index: int, context: StageContext) -> StageContext:
+        """Return the context of a stage that may have run before."""
+        self._wait_counts.pop((context.stage_name, context.attempt), None)
+        earlier = self._earlier.get(index)
+        if earlier is None:
+            return context
+        attempt = 1 + sum(earlier)
+        self.note_attempt(index, attempt)
+        return attrs.evolve(context, attempt=attempt)
+
+    def _kept(self, index: int, output: StageOutput) -> StageOutput | None:
+        """Return the output with which a stage ends at once, or None if that is kept first."""
+        journal = self._journal
+        assert journal is not None
+        if not is_kept(output):
+            return output
+        try:
+            encoded = journal.encode(self.plan.names[index], self._outcome(index, output))
+        except CodecError as error:
+            self.errors[index] = error
+            return StageOutput.fail(describe(error), duration_ms=output.duration_ms)
+        if self.guard_retries is None:
+            journal.add_outcome(self.plan.names[index], encoded)
+        else:
+            # What a guard may yet send the run back to is kept when it is final, all together.
+            self.outputs[index] = output
+            self._encoded[index] = encoded
+            final = self.guard_retries.settle(index)
+            for each in final:
+                if each in self._encoded:
+                    journal.add_outcome(self.plan.names[each], self._encoded.pop(each))
+            if not final:
+                return output
+        if not journal.eager:
+            return output
+        self._uncommitted.append((index, output))
+        return None
+
+    def _outcome(self, index: int, output: StageOutput) -> Outcome:
+        name, began = self.plan.names[index], self.starts[index]
+        return Outcome(
+            output=output,
+            began=None if began is None else self.time_of(began),
+            ended=self.time_of(self.ends[index]),
+            attempts=self.attempts.get(index, 1),
+            lease=self._journal.lease if self._journal is not None else 1,
+            cleanups=tuple(self._cleanup_names.get(name, ())),
+        )
+
+    async def _commit(self) -> None:
+        """Commit beside the workers, and see that they go on."""
+        await self._commit_here()
+        if self._ready:
+            self._wake()
+        elif self._parked:
+            await self._leave_or_go_on()
+
+    async def _commit_here(self) -> None:
+        """Commit whatever has ended, and release what waited for it, until nothing is left."""
+        assert self._journal is not None
+        try:
+            while self._uncommitted and not self._is_stopping():
+                batch, self._uncommitted = self._uncommitted, []
+                try:
+                    await self._journal.ledger.commit()
+                except BaseException:
+                    self._uncommitted = batch + self._uncommitted
+                    raise
+                now = self.clock.monotonic()
+                for index, output in batch:
+                    self._settle(index, output, now)
+                if self._ready and self._uncommitted:
+                    self._wake()
+        except (StorageError, LeaseLostError) as error:
+            self.lose(error)
+        finally:
+            self._committing = False
+
+    def _wake(self) -> None:
+        """See that somebody takes what is ready."""
+        limit = self.plan.max_concurrency or sys.maxsize
+        if not self._runnable and self._running < limit and self._stopping is None:
+            self._spawn()
+
+    def lose(self, error: Exception) -> None:
+        """Stop, and commit nothing more: what happens cannot be kept any longer."""
+        if self._fatal is None and self._remaining:
+            self._fatal = error
+            if self._stopping is None:
+                self._stop("cancelled", describe(error))
+
+    def _settle_the_rest(self) -> None:
+        """Give an end to those that were about to be committed when the run was stopped."""
+        if self._journal is None:
+            return
+        rest, self._uncommitted = self._uncommitted, []
+        for index, output in rest:
+            self._settle(index, output, self.ends[index])
+
+    async def _leave_or_go_on(self) -> None:
+        """Leave the run if all it can do is to wait; go on with what was answered meanwhile."""
+        journal = self._journal
+        assert journal is not None
+        if self._running or self._uncommitted or self._committing or self._stopping is not None:
+            return
+        if journal.prefix:
+            # A run below leaves with the stage that started it; the outermost one decides.
+            self._stop("waiting", "")
+            return
+        self._committing = True  # nobody else is to decide meanwhile
+        try:
+            with anyio.CancelScope(shield=True):
+                await journal.ledger.commit()
+                left = await journal.waits.park(self.wait_ids)
+        except (StorageError, LeaseLostError) as error:
+            self.lose(error)
+            return
+        finally:
+            self._committing = False
+        if self._stopping is not None:
+            return
+        if left:
+            self._stop("waiting", "")
+            return
+        for index in self._parked:
+            self._ready.append(index)
+        self._parked.clear()
+        self._wake()
 
     def _release(self, index: int, now: float) -> None:
         pending, releases = self._pending, self.plan.releases

@@ -53,6 +53,7 @@ class PipelineContext:
         ancestry: The runs above this one, the outermost first.
         cancel_token: The request to stop this run, safe to make from any thread.
         snapshot: What is known when the run begins; made from the fields above unless given.
+        journal: Keeps the run's progress, if anything does; the engine's own.
     """
 
     pipeline_run_id: UUID | None = None
@@ -79,6 +80,7 @@ class PipelineContext:
     _parent_data: Mapping[str, Any] = attrs.field(factory=dict, alias="parent_data", repr=False)
     _stage_metadata: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False, repr=False)
     cancel_token: CancellationToken = attrs.field(factory=CancellationToken, repr=False)
+    journal: Any = attrs.field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.parent_run_id is not None and not self.ancestry:

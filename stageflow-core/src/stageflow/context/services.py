@@ -50,8 +50,14 @@ class RunServices(Protocol):
         """Return what *body* gives for *context*, called in a worker thread."""
         ...
 
-    def register_cleanup(self, callback: Callable[[], Any], name: str | None) -> None:
-        """Call *callback* when the run ends, however it ends."""
+    def register_cleanup(
+        self, callback: Callable[[], Any], name: str | None, stage: str | None = None
+    ) -> None:
+        """Call *callback*, which *stage* registers, when the run ends, however it ends."""
+        ...
+
+    async def wait_for(self, context: Any, name: str, timeout: float | None) -> Any:
+        """Return the answer to a wait of the stage with that *context*."""
         ...
 
     def execution_key(self, stage: str) -> str:

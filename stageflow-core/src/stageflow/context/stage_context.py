@@ -9,7 +9,7 @@ from uuid import UUID
 
 import attrs
 
-from stageflow.context.inputs import StageInputs
+from stageflow.context.inputs import MISSING, StageInputs
 from stageflow.context.pipeline_context import PipelineContext
 from stageflow.context.services import RunServices
 from stageflow.context.snapshot import ContextSnapshot
@@ -124,7 +124,40 @@ class StageContext(_Open):
                 f"Stage {self.stage_name!r} registers a clean-up, but belongs to no run.",
                 hint="Run the stage in a pipeline, or clean up where the context was made.",
             )
-        self._run.register_cleanup(callback, name)
+        self._run.register_cleanup(callback, name, self.stage_name)
+
+    async def wait_for(
+        self, name: str, *, timeout: float | None = None, default: Any = MISSING
+    ) -> Any:
+        """Wait until somebody gives the signal *name* to this run, and return what it says.
+
+        The signal may come before or after this call, from any process, however often the run is
+        interrupted meanwhile; each signal answers one call. A run that is resumed begins this
+        stage anew, and the same call returns the answer if there is one. So what a stage does
+        before it waits may be done twice: do it in a stage before, or under `execution_key`.
+
+        Args:
+            name: What to wait for, such as `approval`.
+            timeout: Seconds after which to wait no longer; counted from the first call, also
+                while no process runs the stage. The stage's own time limit stands still.
+            default: What to return then; unless given, that is an error.
+
+        Raises:
+            SignalTimeoutError: If no signal came in time, and there is no default.
+            NotDurableError: If nothing is kept of the run.
+            RunError: If this context was made by hand and belongs to no run.
+        """
+        if self._run is None:
+            raise RunError(
+                f"Stage {self.stage_name!r} waits for {name!r}, but belongs to no run.",
+                hint="Run the stage in a pipeline.",
+            )
+        try:
+            return await self._run.wait_for(self, name, timeout)
+        except TimeoutError as error:
+            if default is MISSING or getattr(error, "wait", None) is None:
+                raise
+            return default
 
     def try_emit_event(self, type: str, data: Mapping[str, Any] | None = None) -> None:
         """Tell the run's listeners that something happened; never raises and never waits."""

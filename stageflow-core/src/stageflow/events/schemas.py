@@ -148,6 +148,17 @@ EVENTS: Final = EventCatalogue(
         _pipeline_end("completed", "A run has come to its end; no failure stopped it."),
         _pipeline_end("failed", "A run has ended because a stage failed."),
         _pipeline_end("cancelled", "A run has ended early because a stage or the caller said so."),
+        _pipeline_end("waiting", "A run has left memory until a signal comes; it has not ended."),
+        EventSchema(
+            "pipeline.resumed",
+            "A run goes on that was interrupted, failed, cancelled or waiting.",
+            (
+                *_RUN,
+                EventField("stages_total", "integer", "how many stages it has"),
+                EventField("stages_restored", "integer", "how many need not run again"),
+                EventField("lease", "integer", "how often somebody became its owner, counted up"),
+            ),
+        ),
         EventSchema("stage.started", "A stage begins its first attempt.", _STAGE),
         _stage_end(
             "completed",
@@ -191,6 +202,21 @@ EVENTS: Final = EventCatalogue(
             "stage.thread_abandoned",
             "The thread of a stage cannot be stopped and is given up; its result will not count.",
             _STAGE,
+        ),
+        EventSchema(
+            "stage.waiting",
+            "A stage waits for a signal that has not come yet.",
+            (
+                *_STAGE,
+                EventField("signal", "text", "the signal's name"),
+                EventField("wait_id", "text", "names the wait, unique in its run"),
+                EventField("deadline", "timestamp", "until when it waits", nullable=True),
+            ),
+        ),
+        EventSchema(
+            "stage.cleanups_lost",
+            "A restored stage had registered clean-ups in a process that is gone.",
+            (*_STAGE, EventField("cleanups", "texts", "what they were called", ordered=True)),
         ),
         EventSchema(
             "guard_retry.attempt",

@@ -276,6 +276,7 @@ class _BoundFunction:
 
     def __init__(self, found: FunctionStage, reads: tuple[str, ...], whole: frozenset[str]) -> None:
         self.stage = found
+        self.__wrapped__ = found.function
         self._whole = whole
         self._stages = {name: found.parameters[name].default for name in reads}
         self._inputs = {

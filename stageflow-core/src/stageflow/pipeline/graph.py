@@ -25,6 +25,7 @@ from stageflow._engine.plan import (
 from stageflow._engine.retrying import retryable_by
 from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow._engine.validation import fault, raise_faults
+from stageflow._engine.waiting import StageParked
 from stageflow.context import PipelineContext, StageContext
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.observability.wide_events import WideEventEmitter
@@ -294,6 +295,7 @@ def raise_for_report(report: RunReport) -> None:
     Raises:
         UnifiedStageExecutionError: If a stage failed.
         UnifiedPipelineCancelled: If the run was cancelled.
+        StageParked: If it waits, for the stage that runs it to wait, too.
     """
     if report.status == "failed":
         assert report.stage is not None
@@ -303,6 +305,8 @@ def raise_for_report(report: RunReport) -> None:
         ) from report.error
     if report.status == "cancelled":
         raise UnifiedPipelineCancelled(report.stage, report.reason or "", report.outputs)
+    if report.status == "waiting":
+        raise StageParked(report.wait_ids)
 
 
 def make_node(

@@ -14,6 +14,7 @@ import attrs
 from stageflow._engine.errors import UnifiedPipelineCancelled, describe
 from stageflow._engine.run import Run
 from stageflow._engine.threads import LoopDoor
+from stageflow._engine.waiting import StageParked
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.errors import RunError
@@ -173,7 +174,10 @@ class SubpipelineSpawner:
         depth = max(len(parent.ancestry), len(await tracker.get_ancestors(parent_id)))
         if depth >= self.max_depth:
             raise MaxDepthExceededError(depth, self.max_depth)
-        child_id = new_id()
+        run = None if isinstance(ctx, PipelineContext) else ctx._run
+        journal = run.journal_below(parent_stage_id) if isinstance(run, Run) else None
+        # What is resumed goes by the name that it had.
+        child_id = new_id() if journal is None else journal.run_id
         child = parent.fork(
             child_id,
             parent_stage_id,
@@ -181,6 +185,7 @@ class SubpipelineSpawner:
             topology=topology,
             execution_mode=execution_mode,
         )
+        child.journal = journal
         await tracker.register_child(parent_id, child_id)
         tell = partial(self._tell, parent, clock)
         tell(
@@ -189,19 +194,25 @@ class SubpipelineSpawner:
             )
         )
         began = clock.monotonic()
-        end = _End(error=_PARENT_STOPPED, cancelled=True, from_above=True)
+        end: _End | None = _End(error=_PARENT_STOPPED, cancelled=True, from_above=True)
         try:
             end = await _run_child(parent, child, runner)
         except anyio.get_cancelled_exc_class():
             child.mark_canceled(_reason(parent))
+            assert end is not None
             end.error = child.cancel_token.reason
+            raise
+        except StageParked:
+            end = None
             raise
         except BaseException as error:
             end = _End(error=describe(error))
             raise
         finally:
             duration_ms = (clock.monotonic() - began) * 1000.0
-            if end.cancelled:
+            if end is None:
+                pass  # it has not ended: it waits
+            elif end.cancelled:
                 levels = depth + 1 if end.from_above else 0
                 tell(PipelineCanceledEvent(child_id, parent_id, end.error or "", levels))
             elif end.error is not None:
@@ -209,6 +220,7 @@ class SubpipelineSpawner:
             else:
                 tell(PipelineChildCompletedEvent(parent_id, child_id, pipeline_name, duration_ms))
             await tracker.unregister_child(parent_id, child_id)
+        assert end is not None
         return SubpipelineResult(
             end.error is None,
             child_id,

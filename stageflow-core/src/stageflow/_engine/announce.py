@@ -118,11 +118,11 @@ class Announcer:
         if not 0 <= micro < _THOUSAND:
             milli, micro = divmod(micro + self._shift + self._epoch, _THOUSAND)
             self._shift = milli * _THOUSAND - self._epoch
-            self._prefix = (_EPOCH + timedelta(milliseconds=milli)).isoformat("T", "milliseconds")[
-                :23
-            ]
+            moment = _EPOCH + timedelta(milliseconds=milli)
+            self._prefix = moment.isoformat(timespec="milliseconds")[:23]
         text = self._prefix + _end_of_text(micro)
         if not micro and self._prefix.endswith(".000"):
+            # `isoformat` leaves out what there is nothing of.
             text = text.replace(".000000", "")
         self._last = instant
         self._last_text = text

@@ -1,0 +1,413 @@
+"""Journal: what a run commits, so that it can go on elsewhere, and what it had committed before.
+
+A `Ledger` writes for one run and all the runs below it, under one lease: what is committed at
+the same time goes into one transaction. A `Journal` is the part of it that belongs to one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+import anyio
+import attrs
+
+from stageflow.codec import Codec
+from stageflow.contracts.checkpoints import CheckpointEntry, LeaseLostError, RunLease
+from stageflow.contracts.clock import Clock
+from stageflow.contracts.run_store import RunEvent, RunStatus
+from stageflow.contracts.storage import StorageError
+from stageflow.errors import RunError
+from stageflow.stages import StageArtifact, StageEvent, StageOutput, StageStatus
+
+if TYPE_CHECKING:
+    from stageflow._engine.waiting import Waits
+
+__all__ = ("Journal", "Ledger", "NotDurableError", "Outcome")
+
+_TRIES: Final = 5
+_FIRST_DELAY: Final = 0.05
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class NotDurableError(RunError):
+    """A stage asked for something that only a run with a store can give."""
+
+    code = "SF351"
+
+    def __init__(self, stage: str, wanted: str) -> None:
+        super().__init__(
+            f"Stage {stage!r} {wanted}, but nothing is kept of its run.",
+            hint="Run it in a Runtime whose run store keeps checkpoints, such as the built-in ones"
+            " 'memory' and 'sqlite'.",
+        )
+        self.stage = stage
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a stage ended, as it is committed.
+
+    Attributes:
+        output: What it gave.
+        began: When it began, in UTC; None if it never ran.
+        ended: When it ended, in UTC.
+        attempts: How many attempts it took.
+        lease: The token of the lease under which it ended.
+        cleanups: The names of the clean-ups that it had registered for the end of the run.
+    """
+
+    output: StageOutput
+    began: datetime | None
+    ended: datetime
+    attempts: int = 1
+    lease: int = 1
+    cleanups: tuple[str, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data; what is as usual is left out, since most stages are usual."""
+        output = self.output
+        facts: dict[str, Any] = {
+            "status": output.status._value_,
+            "data": output.data,
+            "began": None if self.began is None else (self.began - _EPOCH) // _MICROSECOND,
+            "ended": (self.ended - _EPOCH) // _MICROSECOND,
+            "ms": output.duration_ms,
+            "lease": self.lease,
+        }
+        if self.attempts != 1:
+            facts["attempts"] = self.attempts
+        if output.artifacts:
+            facts["artifacts"] = [
+                (each.type, each.payload, each.timestamp) for each in output.artifacts
+            ]
+        if output.events:
+            facts["events"] = [(each.type, each.data, each.timestamp) for each in output.events]
+        if output.metadata:
+            facts["metadata"] = output.metadata
+        if output.version is not None:
+            facts["version"] = output.version
+        if self.cleanups:
+            facts["cleanups"] = list(self.cleanups)
+        return facts
+
+    @classmethod
+    def from_plain(cls, facts: Mapping[str, Any]) -> Outcome:
+        """Return the outcome that `to_plain` had described."""
+        began = facts["began"]
+        return cls(
+            output=StageOutput(
+                StageStatus(facts["status"]),
+                facts["data"],
+                tuple(StageArtifact(*each) for each in facts.get("artifacts", ())),
+                tuple(StageEvent(*each) for each in facts.get("events", ())),
+                None,
+                facts["ms"],
+                facts.get("version"),
+                facts.get("metadata", {}),
+            ),
+            began=None if began is None else _EPOCH + began * _MICROSECOND,
+            ended=_EPOCH + facts["ended"] * _MICROSECOND,
+            attempts=facts.get("attempts", 1),
+            lease=facts["lease"],
+            cleanups=tuple(facts.get("cleanups", ())),
+        )
+
+
+class Ledger:
+    """Writes for one run and the runs below it.
+
+    Args:
+        store: A run store that keeps checkpoints.
+        lease: The right to write.
+        clock: Source of time.
+        take_events: Gives the events that are to be logged and were not given before.
+        codec: Writes values as bytes; the default one unless given.
+
+    Attributes:
+        keys: What is kept or about to be, but for the outcomes of the run's own stages.
+        below: Of these, what belongs to runs below, by the prefix of the stage that starts them.
+        on_lost: Is told why nothing can be kept any more; the run sets it.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        lease: RunLease,
+        *,
+        clock: Clock,
+        take_events: Callable[[], Sequence[RunEvent]] = tuple,
+        codec: Codec | None = None,
+    ) -> None:
+        self.store = store
+        self.lease = lease
+        self.clock = clock
+        self.codec = codec or Codec.default()
+        self._take_events = take_events
+        self.keys: set[str] = set()
+        self.below: dict[str, set[str]] = {}
+        self._entries: dict[str, CheckpointEntry] = {}
+        self._removed: dict[str, None] = {}
+        self._asked = 0
+        self._kept = 0
+        self._turn = anyio.Lock(fast_acquire=True)
+        self.on_lost: Callable[[Exception], object] | None = None
+
+    async def load(self, page_size: int = 5000) -> dict[str, bytes]:
+        """Return what had been committed, by key.
+
+        Raises:
+            StorageError: If it cannot be read.
+        """
+        known: dict[str, bytes] = {}
+        after = 0
+        while True:
+            page = await self.store.load_entries(self.lease.run_id, after=after, limit=page_size)
+            for entry in page:
+                known[entry.key] = entry.value
+            if len(page) < page_size:
+                break
+            after = page[-1].number
+        for key in known:
+            if not key.startswith("stage/"):
+                self.keys.add(key)
+                for prefix in _prefixes_above(key):
+                    self.below.setdefault(prefix, set()).add(key)
+        return known
+
+    def lose(self, error: Exception) -> None:
+        """Have the run stop: what happens from now on cannot be kept."""
+        if self.on_lost is not None:
+            self.on_lost(error)
+
+    def add(self, key: str, value: bytes) -> None:
+        """Have *value* kept under *key* with the next commit."""
+        if not key.startswith("stage/"):
+            self.keys.add(key)
+        self._entries[key] = CheckpointEntry(key=key, value=value)
+        self._removed.pop(key, None)
+        self._asked += 1
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Have nothing kept under *keys* from the next commit on."""
+        for key in keys:
+            self.keys.discard(key)
+            self._entries.pop(key, None)
+            self._removed[key] = None
+        self._asked += 1
+
+    def forget_failures(self) -> None:
+        """Give whoever did not succeed all attempts again, should the run be taken up again."""
+        gone = [key for key in self.keys if _kind_of(key) in ("failures", "guard")]
+        if gone:
+            self.remove(gone)
+
+    def remove_below(self, prefix: str) -> None:
+        """Have nothing kept any more of the runs whose keys begin with *prefix*."""
+        gone = self.below.pop(prefix, None)
+        if gone:
+            self.remove(gone)
+
+    async def commit(
+        self, *, status: RunStatus | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Return once all that was added is kept; what others add meanwhile goes along.
+
+        Raises:
+            LeaseLostError: If the run belongs to somebody else now.
+            StorageError: If the store fails for good; all of it may be tried again.
+        """
+        wanted = self._asked
+        async with self._turn:
+            if self._kept >= wanted and status is None:
+                return
+            wanted = self._asked
+            entries, self._entries = self._entries, {}
+            removed, self._removed = self._removed, {}
+            events = self._take_events()
+            try:
+                await self._write(entries.values(), removed, events, status, facts)
+            except BaseException as error:
+                self._entries = entries | self._entries
+                self._removed = removed | self._removed
+                if isinstance(error, StorageError | LeaseLostError):
+                    self.lose(error)
+                raise
+            self._kept = wanted
+
+    async def _write(
+        self,
+        entries: Iterable[CheckpointEntry],
+        removed: Iterable[str],
+        events: Sequence[RunEvent],
+        status: RunStatus | None,
+        facts: dict[str, Any] | None,
+    ) -> None:
+        delay = _FIRST_DELAY
+        for left in reversed(range(_TRIES)):
+            try:
+                # Nobody may give up half-way: whether it has happened would not be known.
+                with anyio.CancelScope(shield=True):
+                    await self.store.commit(
+                        self.lease,
+                        entries,
+                        removed=removed,
+                        events=events,
+                        status=status,
+                        facts=facts,
+                    )
+                    return
+            except StorageError as error:
+                if not left or not error.retryable:
+                    raise
+            await self.clock.sleep(delay)
+            delay *= 2
+
+
+class Journal:
+    """What one run commits and had committed; `child` gives that of a run below it.
+
+    Args:
+        ledger: Writes it.
+        run_id: The run.
+        known: What had been committed, by key, of this run and those below it; it is used up.
+        eager: Whether a stage's dependants wait until its outcome is committed; else it is
+            committed at the end of the run.
+        waits: What its stages wait for.
+        prefix: Begins all keys of this run.
+        above: The prefixes of all runs that the stages above it start.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        run_id: UUID,
+        *,
+        known: dict[str, bytes],
+        eager: bool,
+        waits: Waits,
+        prefix: str = "",
+        above: tuple[str, ...] = (),
+    ) -> None:
+        self.ledger = ledger
+        self.run_id = run_id
+        self.eager = eager
+        self.waits = waits
+        self.prefix = prefix
+        self.resumes = bool(known)
+        self._known = known
+        self._above = above
+        self._children: dict[str, int] = {}
+
+    @property
+    def lease(self) -> int:
+        """The token of the lease under which the run goes on."""
+        return self.ledger.lease.token
+
+    # What had been committed.
+
+    @property
+    def knows_anything(self) -> bool:
+        """Whether something may have been committed before."""
+        return bool(self._known)
+
+    def outcome_of(self, stage: str) -> Outcome | None:
+        """Return how *stage* ended before, if it did; asked once."""
+        value = self._known.pop(f"{self.prefix}stage/{stage}", None)
+        return None if value is None else Outcome.from_plain(self.ledger.codec.decode(value))
+
+    def failures_of(self, stage: str) -> int:
+        """Return how many attempts of *stage* had failed, of which another was to follow."""
+        value = self._known.get(f"{self.prefix}failures/{stage}")
+        return 0 if value is None else int(self.ledger.codec.decode(value))
+
+    def guard_state_of(self, guard: str) -> dict[str, Any] | None:
+        """Return what was remembered about *guard*."""
+        value = self._known.get(f"{self.prefix}guard/{guard}")
+        return None if value is None else self.ledger.codec.decode(value)
+
+    # What is to be committed.
+
+    def encode(self, stage: str, outcome: Outcome) -> bytes:
+        """Return *outcome* as bytes.
+
+        Raises:
+            CodecError: If something in it cannot be stored; says what.
+        """
+        return self.ledger.codec.encode(outcome.to_plain(), where=f"the outcome of stage {stage!r}")
+
+    def add_outcome(self, stage: str, encoded: bytes) -> None:
+        """Have it kept with the next commit how *stage* ended; what runs below did, no more."""
+        self._add(f"stage/{stage}", encoded)
+        if self.ledger.keys:
+            kinds = ("failures", "guard")
+            gone = [f"{self.prefix}{kind}/{stage}" for kind in kinds]
+            if not self.ledger.keys.isdisjoint(gone):
+                self.ledger.remove(gone)
+        if self.ledger.below:
+            self.ledger.remove_below(self._prefix_below(stage))
+
+    def add_failures(self, stage: str, failures: int) -> None:
+        """Have it kept with the next commit that another attempt of *stage* failed."""
+        self._add(f"failures/{stage}", self.ledger.codec.encode(failures))
+
+    def add_guard_state(self, guard: str, state: Mapping[str, Any]) -> None:
+        """Have it kept with the next commit how often *guard* sent the run back."""
+        self._add(f"guard/{guard}", self.ledger.codec.encode(state))
+
+    def _add(self, key: str, value: bytes) -> None:
+        key = self.prefix + key
+        for below in self._above:
+            self.ledger.below.setdefault(below, set()).add(key)
+        self.ledger.add(key, value)
+
+    # The runs below.
+
+    def child(self, stage: str, execution: str) -> Journal:
+        """Return the journal of the next run that *stage* starts in this *execution* of it.
+
+        Args:
+            stage: The stage.
+            execution: Names what the stage does now; the same after it was interrupted.
+        """
+        below = self._prefix_below(stage)
+        execution = f"{below}{quote(execution, safe='')}"
+        number = self._children[execution] = self._children.get(execution, 0) + 1
+        prefix = f"{execution}.{number}/"
+        return Journal(
+            self.ledger,
+            uuid5(self.run_id, prefix),
+            known=self._known,
+            eager=self.eager,
+            waits=self.waits,
+            prefix=prefix,
+            above=(*self._above, below),
+        )
+
+    def restart(self, stage: str, execution: str) -> None:
+        """Count the runs that *stage* starts anew: this *execution* of it begins once more."""
+        self._children.pop(f"{self._prefix_below(stage)}{quote(execution, safe='')}", None)
+
+    def _prefix_below(self, stage: str) -> str:
+        return f"{self.prefix}child/{quote(stage, safe='')}/"
+
+
+def _kind_of(key: str) -> str:
+    parts = key.split("/")
+    at = 0
+    while parts[at] == "child" and len(parts) > at + 3:
+        at += 3
+    return parts[at]
+
+
+def _prefixes_above(key: str) -> Iterable[str]:
+    """Yield the prefix of each run above the one whose *key* this is, and of its own."""
+    parts = key.split("/")
+    at = 0
+    while len(parts) > at + 3 and parts[at] == "child":
+        yield "/".join(parts[: at + 2]) + "/"
+        at += 3

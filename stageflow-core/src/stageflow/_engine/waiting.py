@@ -1,0 +1,187 @@
+"""Waits: what the stages of a run wait for, in memory or until another process goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from stageflow.contracts.waits import RunWait, WaitState
+from stageflow.errors import RunError
+
+if TYPE_CHECKING:
+    from stageflow._engine.journal import Ledger
+
+__all__ = ("SignalTimeoutError", "StageParked", "Waits")
+
+POLL_SECONDS: Final = 0.5
+"""How often the store is asked whether another process has given an answer."""
+
+
+class SignalTimeoutError(RunError, TimeoutError):
+    """A stage waited for a signal longer than it was willing to.
+
+    Attributes:
+        stage: Who waited.
+        name: The signal.
+        wait: The wait, as it is recorded.
+    """
+
+    code = "SF352"
+
+    def __init__(self, wait: RunWait) -> None:
+        super().__init__(
+            f"Stage {wait.stage!r} waited for the signal {wait.name!r} in vain"
+            f" since {wait.created_at.isoformat()}.",
+            hint=f"Give it in time: `stageflow runs signal {wait.run_id} {wait.name} VALUE`; or let"
+            " the stage wait longer, or give wait_for a default.",
+        )
+        self.stage = wait.stage
+        self.name = wait.name
+        self.wait = wait
+
+
+class StageParked(BaseException):
+    """Ends a stage's stay in memory: the answer that it waits for has not come yet.
+
+    No `Exception`, so that a stage which handles its errors lets it through.
+    """
+
+    def __init__(self, wait_ids: tuple[str, ...]) -> None:
+        super().__init__(*wait_ids)
+        self.wait_ids = wait_ids
+
+
+class Waits:
+    """What the stages of one run, and of those below it, wait for.
+
+    Args:
+        ledger: Whose run and lease it is.
+        parks: Whether a stage that has to wait leaves memory.
+    """
+
+    def __init__(self, ledger: Ledger, *, parks: bool) -> None:
+        self._ledger = ledger
+        self.parks = parks
+        self._open: dict[str, tuple[RunWait, anyio.Event]] = {}
+        self._news = anyio.Event()
+
+    async def wait(
+        self,
+        wait_id: str,
+        *,
+        stage: str,
+        name: str,
+        timeout: float | None,
+        on_open: Callable[[RunWait], None],
+    ) -> Any:
+        """Return the answer to a wait, which may have been given before.
+
+        Args:
+            wait_id: Names the wait, the same whenever the stage begins again.
+            stage: Who waits.
+            name: The signal.
+            timeout: Seconds after which it waits no longer.
+            on_open: Is told of the wait if there is no answer yet.
+
+        Raises:
+            SignalTimeoutError: If no answer came in time.
+            StageParked: If the stage is to leave memory instead of waiting.
+        """
+        ledger = self._ledger
+        wait = await ledger.store.open_wait(
+            ledger.lease, wait_id, stage=stage, name=name, timeout=timeout
+        )
+        if wait.state is WaitState.OPEN:
+            on_open(wait)
+            if self.parks:
+                raise StageParked((wait_id,))
+            answered = anyio.Event()
+            self._open[wait_id] = (wait, answered)
+            self._news.set()
+            try:
+                await answered.wait()
+                wait = self._open[wait_id][0]
+            finally:
+                del self._open[wait_id]
+        if wait.state is WaitState.TIMED_OUT:
+            raise SignalTimeoutError(wait)
+        return ledger.codec.decode(wait.value or b"")
+
+    def look(self) -> None:
+        """Ask the store at once: something may have been answered; safe in the event loop."""
+        self._news.set()
+
+    async def park(self, wait_ids: Iterable[str]) -> bool:
+        """Leave the run if nothing of this was answered; return whether it was left."""
+        ledger = self._ledger
+        overdue = await self._expire_overdue(set(wait_ids))
+        return not overdue and await ledger.store.park_run(ledger.lease, wait_ids)
+
+    async def watch(self) -> None:
+        """Look out for answers, for as long as the run goes on."""
+        clock = self._ledger.clock
+        while True:
+            self._news = anyio.Event()
+            if self._open:
+                await self._look()
+            pause = POLL_SECONDS if self._open else math.inf
+            async with anyio.create_task_group() as tasks:
+                if pause < math.inf:
+                    tasks.start_soon(self._nap, clock.sleep, pause, tasks.cancel_scope)
+                await self._news.wait()
+                tasks.cancel_scope.cancel()
+
+    async def _nap(self, sleep: Any, seconds: float, scope: anyio.CancelScope) -> None:
+        await sleep(seconds)
+        self._news.set()
+        scope.cancel()
+
+    async def _look(self) -> None:
+        await self._expire_overdue(set(self._open))
+        if not self._open:
+            return
+        for wait in await self._ledger.store.list_waits(self._ledger.lease.run_id):
+            found = self._open.get(wait.wait_id)
+            if found is not None and wait.state is not WaitState.OPEN:
+                self._open[wait.wait_id] = (wait, found[1])
+                found[1].set()
+
+    async def _expire_overdue(self, wait_ids: set[str]) -> bool:
+        ledger = self._ledger
+        now = ledger.clock.now()
+        found = False
+        for wait in await self._of(wait_ids):
+            if wait.state is WaitState.OPEN and wait.deadline is not None and wait.deadline <= now:
+                await ledger.store.expire_wait(ledger.lease, wait.wait_id)
+                found = True
+        return found
+
+    async def _of(self, wait_ids: set[str]) -> list[RunWait]:
+        known = [self._open[each][0] for each in wait_ids if each in self._open]
+        if len(known) == len(wait_ids):
+            return known
+        listed = await self._ledger.store.list_waits(self._ledger.lease.run_id)
+        return [wait for wait in listed if wait.wait_id in wait_ids]
+
+
+def parked_on(error: BaseException) -> tuple[str, ...] | None:
+    """Return what a stage waits for that ended by *error*; None if it did not leave to wait."""
+    if isinstance(error, StageParked):
+        return error.wait_ids
+    if isinstance(error, BaseExceptionGroup):
+        # Of the tasks in a stage, some may wait while the others were cut short.
+        found, rest = error.split(StageParked)
+        if found is not None and (rest is None or rest.split(Exception)[0] is None):
+            return tuple(wait for each in _leaves(found) for wait in each.wait_ids)
+    return None
+
+
+def _leaves(group: BaseExceptionGroup[StageParked]) -> Iterable[StageParked]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each

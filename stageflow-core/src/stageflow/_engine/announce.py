@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -89,8 +90,9 @@ class Announcer:
         ended = dict.fromkeys(("status", "started_at", "ended_at", "duration_ms"))
         self._ended: dict[str, Any] = {**self._started, **ended, "data_keys": None}
         self._epoch = (run.started_at - _EPOCH) // _MICROSECOND
-        # The millisecond written last: its microseconds since the run began, and its text.
-        self._shift = _THOUSAND
+        # The millisecond written last: its microseconds since the run began, and its text; so
+        # far one that no instant is in.
+        self._shift = -sys.maxsize
         self._prefix = ""
         self._last = -1.0
         self._last_text = ""

@@ -122,7 +122,9 @@ class RunCheckpointsConformance(RunStoreKit):
             await store.commit(lease, [*entries, own])
 
         async def look(_: int) -> None:
-            seen.append(await store.load_entries(lease.run_id))
+            for _ in range(8):
+                seen.append(await store.load_entries(lease.run_id))
+                await anyio.lowlevel.checkpoint()
 
         results = await all_at_once(
             lambda call=call, n=n: call(n)  # type: ignore[misc]

@@ -322,5 +322,5 @@ class RunListingConformance(RunStoreKit):
         await self.pass_time(2 * self.moment)
         record = await store.get_run(await self.new_run(store))
         await self.pass_time(self.moment)
-        at: datetime = record.created_at
+        at: datetime = record["created_at"]
         return at

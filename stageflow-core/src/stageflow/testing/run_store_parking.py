@@ -176,7 +176,7 @@ class RunParkingConformance(RunStoreKit):
         found = [each and each.run_id for each in claimed]
         assert found == [lease.run_id, None], f"claimed {found}, overdue is {lease.run_id}"
 
-    async def test_rs38_a_parked_run_is_not_claimed_for_an_older_wait(self, store: Any) -> None:
+    async def test_rs38_a_parked_run_is_not_claimed_for_other_waits(self, store: Any) -> None:
         self.needs("waits")
         lease = await self._parked(store, "w-1", "w-2", timeout=self.moment)
         await store.signal_run(lease.run_id, "w-1", b"yes")
@@ -184,9 +184,11 @@ class RunParkingConformance(RunStoreKit):
         second = await store.claim_run("second", ttl=LONG)
         await store.expire_wait(second, "w-2")
         await store.open_wait(second, "w-3", stage="ask", name="w-3")
+        await store.open_wait(second, "aside", stage="ask", name="aside")
         await store.park_run(second, ["w-3"])
+        await store.signal_run(lease.run_id, "aside", b"yes")
         third = await store.claim_run("third", ttl=LONG)
-        assert third is None, "it was claimed for waits that had ended before it was parked"
+        assert third is None, "it was claimed for waits that it was not parked for"
         await store.signal_run(lease.run_id, "w-3", b"yes")
         third = await store.claim_run("third", ttl=LONG)
         assert third is not None, "its last wait was answered, and nobody goes on with it"

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import anyio.lowlevel
+
 from stageflow.contracts.shared_values import SharedValue, ValueChangedError
 from stageflow.testing.conformance import all_at_once, every_cut, raising
 from stageflow.testing.run_store_base import RunStoreKit
@@ -137,7 +139,9 @@ class SharedValuesConformance(RunStoreKit):
             await store.write_values("n", [(key, b"%d" % n, None) for key in keys])
 
         async def look(_: int) -> None:
-            seen.append(await store.list_values("n"))
+            for _ in range(8):
+                seen.append(await store.list_values("n"))
+                await anyio.lowlevel.checkpoint()
 
         results = await all_at_once(
             lambda call=call, n=n: call(n)  # type: ignore[misc]

@@ -1,0 +1,122 @@
+"""Places: the IO managers that assets name, opened once, and the calls that an asset makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from stageflow.assets.declaration import Asset
+from stageflow.contracts.io_manager import IOManager
+from stageflow.contracts.partitions import Partition
+
+if TYPE_CHECKING:
+    from stageflow.plugins import Plugins, Registry
+    from stageflow.runtime import Runtime
+
+__all__ = ("Place", "Places")
+
+
+@attrs.frozen
+class Place:
+    """Where the data of an asset lie.
+
+    Attributes:
+        name: The IO manager's name in the settings; its class, if it was given as an object.
+        manager: The IO manager.
+    """
+
+    name: str
+    manager: IOManager
+
+    async def load(self, asset: Asset, partition: Partition) -> Any:
+        """Return the data; raise `AssetNotFoundError` if there are none."""
+        return await self.manager.load(asset.name, partition, **asset.io_options)
+
+    async def store(self, asset: Asset, data: Any, partition: Partition) -> None:
+        """Keep the data."""
+        await self.manager.store(asset.name, data, partition, **asset.io_options)
+
+    async def exists(self, asset: Asset, partition: Partition) -> bool:
+        """Return whether there are data."""
+        return await self.manager.exists(asset.name, partition, **asset.io_options)
+
+    async def delete(self, asset: Asset, partition: Partition) -> None:
+        """Forget the data."""
+        await self.manager.delete(asset.name, partition, **asset.io_options)
+
+
+class Places:
+    """The IO managers of some assets; those given by name are opened here, and closed.
+
+    Args:
+        runtime: Whose settings know the names, and whose resources they need.
+        default: Where the data of assets lie that name none; what the settings choose, or else
+            the embedded default, unless given.
+    """
+
+    def __init__(self, runtime: Runtime, default: Any = None) -> None:
+        self._runtime = runtime
+        self._default = default
+        self._plugins: Plugins | None = runtime.plugins
+        self._stack = AsyncExitStack()
+        self._named: dict[str | None, Place] = {}
+
+    async def open(self, assets: Iterable[Asset]) -> None:
+        """Open what these assets name.
+
+        Raises:
+            PluginError: If a name is unknown, or its IO manager cannot be opened.
+        """
+        for each in assets:
+            wanted = self._default if each.io_manager is None else each.io_manager
+            if wanted is None or isinstance(wanted, str):
+                await self._open_named(wanted)
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        self._named.clear()
+        await self._stack.aclose()
+
+    def of(self, asset: Asset) -> Place:
+        """Return where the data of an asset lie."""
+        wanted = self._default if asset.io_manager is None else asset.io_manager
+        if wanted is None or isinstance(wanted, str):
+            return self._named[wanted]
+        return Place(type(wanted).__name__, wanted)
+
+    async def run_store(self) -> Any:
+        """Return a run store in memory, for a runtime that has none."""
+        found = _embedded("run_store").resolve("memory")
+        return await self._stack.enter_async_context(found.open())
+
+    async def _open_named(self, name: str | None) -> None:
+        if name in self._named:
+            return
+        registry = self._registry(named=name is not None)
+        found = registry.default() if name is None else registry.resolve(name)
+        opening = found.open(resources=self._runtime.resources)
+        self._named[name] = Place(found.name, await self._stack.enter_async_context(opening))
+
+    def _registry(self, *, named: bool) -> Registry[Any]:
+        """Return the IO managers there are; settings are read only where a name needs them."""
+        if self._plugins is None and not named:
+            return _embedded("io_manager")
+        if self._plugins is None:
+            from stageflow.plugins import Plugins
+
+            self._plugins = Plugins.load()
+        return self._plugins.registry("io_manager")
+
+
+def _embedded(contract: str) -> Registry[Any]:
+    """Return what is installed for a contract, without any settings."""
+    from stageflow.plugins import CORE_CONTRACTS, Registry, process_discovery
+
+    (entry,) = (each for each in CORE_CONTRACTS if each.name == contract)
+    registry: Registry[Any] = Registry(entry)
+    for found in process_discovery().group(entry.group):
+        registry.offer(found)
+    return registry

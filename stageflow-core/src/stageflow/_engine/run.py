@@ -322,6 +322,11 @@ class Run:
         return self._stopping if self._remaining else None
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the run was told to stop, or is over."""
+        return self._stopping is not None
+
+    @property
     def deadlines(self) -> Deadlines:
         """The run's deadlines."""
         if self._deadlines is None:

@@ -33,6 +33,11 @@ class RunServices(Protocol):
         ...
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the run was told to stop, or is over."""
+        ...
+
+    @property
     def config(self) -> Any:
         """The configuration provider that the run was given, or None."""
         ...

@@ -81,8 +81,12 @@ class StageContext(_Open):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether somebody asked the run to stop; for threads, which cannot be interrupted."""
-        return self._run is not None and self._run.cancel_token.is_cancelled
+        """Whether the run was asked to stop, is stopping, has no time left or is over.
+
+        For threads, which cannot be interrupted: nobody waits for the stage any more.
+        """
+        run = self._run
+        return run is not None and (run.is_stopping or run.cancel_token.is_cancelled)
 
     @property
     def config(self) -> Any:

@@ -150,3 +150,45 @@ async def test_a_thread_is_waited_for_as_long_as_the_grace(ends: bool) -> None:
         release.set()
     assert report.status == "cancelled"
     assert report.results()["a"].metadata.get("thread_abandoned", False) is not ends
+
+
+@pytest.mark.parametrize("why", ["asked", "no time left", "another failed"])
+async def test_a_stage_can_see_that_its_run_does_not_go_on(why: str) -> None:
+    clock = TestClock(autojump=True)
+    context = PipelineContext(event_sink=None)
+    seen: list[bool] = []
+
+    async def looks(ctx: Any) -> None:
+        seen.append(ctx.is_cancelled)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append(ctx.is_cancelled)
+
+    async def ends_it(ctx: Any) -> None:
+        await clock.sleep(3)
+        if why == "asked":
+            context.mark_canceled()
+        if why == "another failed":
+            raise RuntimeError("no")
+        await clock.sleep(60)
+
+    report = await run_nodes(
+        [node("looks", looks), node("ends it", ends_it)],
+        context=context,
+        options=RunOptions(clock=clock, timeout=5.0 if why == "no time left" else None),
+    )
+    assert report.status == ("failed" if why == "another failed" else "cancelled")
+    assert seen == [False, True]
+
+
+async def test_whoever_was_given_up_can_see_that_its_run_is_over() -> None:
+    contexts: list[Any] = []
+
+    async def short(ctx: Any) -> None:
+        contexts.append(ctx)
+        assert not ctx.is_cancelled
+
+    report = await run_nodes([node("a", short)])
+    assert report.status == "completed"
+    assert contexts[0].is_cancelled

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
+import anyio.lowlevel
+
 from stageflow.tools import TOOL_EVENTS, ToolAction, ToolDefinition, ToolOutput
 
-__all__ = ("RUN", "Listening", "action", "call", "definition", "echo")
+__all__ = ("RUN", "Desk", "Listening", "action", "call", "definition", "echo")
 
 RUN = UUID("00000000-0000-4000-8000-00000000000a")
 
@@ -38,6 +43,36 @@ class Listening:
 
     def last(self, type: str) -> dict[str, Any]:
         return [data for name, data in self.events if name == type][-1]
+
+
+class Desk:
+    """Decides every request for approval of a service, as a person at a desk would.
+
+    Args:
+        service: The service.
+        decide: Gives, for a request, the keywords of `record_decision`, or None to let it wait.
+    """
+
+    def __init__(self, service: Any, decide: Callable[[Any], dict[str, Any] | None]) -> None:
+        self.service = service
+        self.decide = decide
+        self.seen: list[Any] = []
+
+    async def work(self) -> None:
+        while True:
+            for request in await self.service.get_pending_requests():
+                if all(request.id != each.id for each in self.seen):
+                    self.seen.append(request)
+                    if (decision := self.decide(request)) is not None:
+                        await self.service.record_decision(request.id, **decision)
+            await anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Desk]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.work)
+            yield self
+            group.cancel_scope.cancel()
 
 
 async def echo(tool_input: Any) -> ToolOutput:

@@ -359,7 +359,10 @@ async def test_what_a_function_gives_becomes_an_output(given, data):
     async def later():
         return given
 
-    for function in (give, give_later, lambda: later()):
+    def give_a_coroutine():
+        return later()
+
+    for function in (give, give_later, give_a_coroutine):
         assert (await run(function)).data == data
 
 

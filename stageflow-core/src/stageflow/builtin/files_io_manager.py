@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -16,6 +15,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from stageflow.builtin._asset_folders import AssetFolders, ValueFile
+from stageflow.builtin._os_errors import translated_os_errors
 from stageflow.contracts.io_manager import AssetNotFoundError, IOManagerCapabilities
 from stageflow.contracts.partitions import Partition
 from stageflow.contracts.serializer import (
@@ -28,9 +28,6 @@ from stageflow.contracts.serializer import (
 from stageflow.contracts.storage import (
     StorageClosedError,
     StorageCorruptError,
-    StorageError,
-    StorageFullError,
-    StorageReadOnlyError,
     StorageUnavailableError,
 )
 
@@ -41,8 +38,6 @@ T = TypeVar("T")
 _OPTIONS: Final = ("serializer",)
 _UNFINISHED: Final = ".unfinished"
 _ATTEMPTS: Final = 100
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class FilesIOManager:
@@ -242,15 +237,8 @@ class FilesIOManager:
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         # A call that has begun comes to its end, so a cancelled one leaves nothing half done.
-        with self._translated():
+        with translated_os_errors(self.root):
             return await anyio.to_thread.run_sync(call, *arguments)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise _storage_error(error, str(error.filename or self.root)) from error
 
     def __repr__(self) -> str:
         return f"FilesIOManager({str(self.root)!r})"
@@ -263,17 +251,6 @@ def _successor(older: Sequence[ValueFile], folder: Path, serializer: Serializer)
         turn = older[-1].turn + (older[-1].serializer != serializer.name)
     path = folder / f"part-{turn}-{serializer.name}{serializer.suffix}"
     return ValueFile(turn, serializer.name, path)
-
-
-def _storage_error(error: OSError, path: str) -> StorageError:
-    told = f"{path}: {error.strerror or error}."
-    if error.errno in _FULL:
-        return StorageFullError(told, storage=path, hint="Make room, or choose another root.")
-    if error.errno in _READ_ONLY:
-        return StorageReadOnlyError(
-            told, storage=path, hint="Give the process the right to use it, or choose another root."
-        )
-    return StorageUnavailableError(told, storage=path, hint="Look at what is at that path.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stageflow.testing.error_normalizer import ErrorNormalizerConformance
     from stageflow.testing.event_sink import EventSinkConformance
     from stageflow.testing.io_manager import IOManagerConformance
+    from stageflow.testing.item_reader import ItemReaderConformance
     from stageflow.testing.resource import ResourceConformance
     from stageflow.testing.run_store import RunStoreConformance
     from stageflow.testing.serializer import SerializerConformance
@@ -28,6 +29,7 @@ __all__ = (
     "ErrorNormalizerConformance",
     "EventSinkConformance",
     "IOManagerConformance",
+    "ItemReaderConformance",
     "ResourceConformance",
     "RunStoreConformance",
     "SerializerConformance",
@@ -43,6 +45,7 @@ _KITS = {
     "ErrorNormalizerConformance": "error_normalizer",
     "EventSinkConformance": "event_sink",
     "IOManagerConformance": "io_manager",
+    "ItemReaderConformance": "item_reader",
     "ResourceConformance": "resource",
     "RunStoreConformance": "run_store",
     "SerializerConformance": "serializer",

@@ -141,7 +141,7 @@ class GuardRetries:
             again = [run.plan.names[stage] for stage in region.stages]
             self._tell("scheduled", region, state, now, error=output.error, stages=again)
             self._go_back(region, output)
-            self._run.keep_guard_state(index, self._plain_state(region, state, output, now))
+            self._run.note_guard(index, self._plain_state(region, state, output, now))
             return None
         del self._states[index]
         self._tell("exhausted", region, state, now, error=output.error, reason=reason)

@@ -6,7 +6,7 @@ the same time goes into one transaction. A `Journal` is the part of it that belo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -206,11 +206,12 @@ class Ledger:
         if gone:
             self.remove(gone)
 
-    def remove_below(self, prefix: str) -> None:
-        """Have nothing kept any more of the runs whose keys begin with *prefix*."""
-        gone = self.below.pop(prefix, None)
+    def remove_below(self, prefix: str) -> Collection[str]:
+        """Have nothing kept any more of the runs whose keys begin with *prefix*; return them."""
+        gone = self.below.pop(prefix, ())
         if gone:
             self.remove(gone)
+        return gone
 
     async def commit(
         self, *, status: RunStatus | None = None, facts: dict[str, Any] | None = None
@@ -348,8 +349,8 @@ class Journal:
             gone = [f"{self.prefix}{kind}/{stage}" for kind in kinds]
             if not self.ledger.keys.isdisjoint(gone):
                 self.ledger.remove(gone)
-        if self.ledger.below:
-            self.ledger.remove_below(self._prefix_below(stage))
+        for gone_below in self.ledger.remove_below(self._prefix_below(stage)):
+            self._known.pop(gone_below, None)
 
     def add_failures(self, stage: str, failures: int) -> None:
         """Have it kept with the next commit that another attempt of *stage* failed."""
@@ -363,6 +364,9 @@ class Journal:
         key = self.prefix + key
         for below in self._above:
             self.ledger.below.setdefault(below, set()).add(key)
+        if self._above:
+            # The stage that started this run may leave to wait, and start it again here.
+            self._known[key] = value
         self.ledger.add(key, value)
 
     # The runs below.

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from stageflow.contracts.logs import get_logger
-from stageflow.stages import StageOutput, StageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,20 +14,10 @@ if TYPE_CHECKING:
     from stageflow._engine.journal import Journal, Outcome
     from stageflow._engine.run import Run
 
-__all__ = ("is_kept", "restore", "take_over_cleanups")
+__all__ = ("restore", "take_over_cleanups")
 
 _log = get_logger(__name__)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def is_kept(output: StageOutput) -> bool:
-    """Say whether an outcome is final; a failed or stopped stage has another chance."""
-    status = output.status
-    return (
-        status is StageStatus.OK
-        or status is StageStatus.SKIP
-        or (status is StageStatus.CANCEL and output.cancel_scope == "branch")
-    )
 
 
 def restore(run: Run, journal: Journal) -> tuple[dict[int, Outcome], dict[int, tuple[int, int]]]:

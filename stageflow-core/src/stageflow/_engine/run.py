@@ -10,11 +10,10 @@ nobody has to be told that a stage suspended.
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 import types
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,28 +31,26 @@ from stageflow._engine.announce import Announcer, Listener, WideEvents
 from stageflow._engine.call import Invocation, as_output, execute_again
 from stageflow._engine.cleanup import CleanupRegistry
 from stageflow._engine.deadlines import Deadlines, TimeLimit
+from stageflow._engine.deliveries import Deliveries
 from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, describe
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
 from stageflow._engine.guard_retry import GuardRetries
-from stageflow._engine.journal import Journal, NotDurableError, Outcome
+from stageflow._engine.journal import Journal, NotDurableError
+from stageflow._engine.keeping import Keeper
 from stageflow._engine.pausing import PauseGate
 from stageflow._engine.plan import Plan
 from stageflow._engine.ready import ReadyQueue
-from stageflow._engine.restoring import is_kept, restore, take_over_cleanups
+from stageflow._engine.restoring import take_over_cleanups
 from stageflow._engine.retrying import is_transient
 from stageflow._engine.threads import LoopDoor, call_in_thread, runs_on_asyncio
 from stageflow._engine.waiting import parked_on
-from stageflow.codec import CodecError
 from stageflow.context import PipelineContext, PipelineTimer, StageContext
 from stageflow.context.cancellation import CancellationToken
 from stageflow.context.inputs import make_stage_inputs, shared_output
 from stageflow.context.stage_context import make_stage_context
-from stageflow.contracts.checkpoints import LeaseLostError
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
-from stageflow.contracts.storage import StorageError
-from stageflow.contracts.waits import RunWait
 from stageflow.errors import RunError
 from stageflow.events.delivery import PendingEmit, deliver, event_collector
 from stageflow.events.sinks import NoOpEventSink
@@ -167,26 +164,17 @@ class Run:
         "_base_context",
         "_cancelled_type",
         "_cleaned",
-        "_cleanup_names",
         "_cleanups",
         "_closing",
-        "_committing",
         "_deadlines",
-        "_deliver_until",
         "_deliveries",
-        "_delivering",
-        "_delivery_scope",
         "_door",
-        "_earlier",
-        "_encoded",
         "_failure",
         "_fatal",
         "_gated",
         "_interrupted",
-        "_journal",
+        "_keeper",
         "_on_asyncio",
-        "_over",
-        "_parked",
         "_pending",
         "_ready",
         "_reason",
@@ -199,8 +187,6 @@ class Run:
         "_stopping",
         "_tasks",
         "_timer",
-        "_uncommitted",
-        "_wait_counts",
         "abandoned",
         "attempts",
         "began",
@@ -260,28 +246,14 @@ class Run:
         self._cleanups = CleanupRegistry()
         self._cleaned = False
         self._closing = False
-        self._over = False
         self._deadlines: Deadlines | None = None
-        self._deliveries: deque[PendingEmit] = deque()
-        self._delivering = False
-        self._delivery_scope: anyio.CancelScope | None = None
-        self._deliver_until = math.inf
+        self._deliveries = Deliveries(options.cleanup_timeout)
         self._tasks: TaskGroup | None = None
         self._interrupted = False
         self._announcer: Announcer | None = None
         self.restored: tuple[str, ...] = ()
-        self._journal: Journal | None = context.journal
-        if self._journal is not None:
-            # What only a run needs whose progress is kept.
-            self._uncommitted: list[tuple[int, StageOutput]] = []
-            self._committing = False
-            self._encoded: dict[int, bytes] = {}
-            self._earlier: dict[int, tuple[int, int]] = {}
-            self._parked: dict[int, tuple[str, ...]] = {}
-            self._wait_counts: dict[tuple[str, int], Counter[str]] = {}
-            self._cleanup_names: dict[str, list[str]] = {}
-            if not self._journal.prefix:
-                self._journal.ledger.on_lost = self.lose
+        journal: Journal | None = context.journal
+        self._keeper = None if journal is None else Keeper(self, journal)
         listeners = options.listeners
         if self._sink is not None:
             tell_sink = partial(deliver, self._sink, collector=self.collect_delivery)
@@ -357,9 +329,9 @@ class Run:
             RunError: If the run has ended, as it may for a thread that was given up.
         """
         self._cleanups.register(callback, name=name)
-        if self._journal is not None and stage is not None:
+        if self._keeper is not None and stage is not None:
             shown = name or str(getattr(callback, "__qualname__", callback))
-            self._cleanup_names.setdefault(stage, []).append(shown)
+            self._keeper.note_cleanup(stage, shown)
         # In this order, a registration at the last moment is either called or refused.
         if self._cleaned and self._cleanups.unregister(callback):
             raise RunError(
@@ -369,11 +341,11 @@ class Run:
 
     def collect_delivery(self, delivery: PendingEmit) -> None:
         """Finish *delivery* before the run ends; safe from any thread."""
-        self._deliveries.append(delivery)
-        if self._over:
-            self._give_up_deliveries("its run was over")
-        else:
+        if self._deliveries.add(delivery):
             self._door.call(self._start_delivering)
+
+    def _start_delivering(self) -> None:
+        self._deliveries.start(self._tasks)
 
     async def call_in_thread(self, body: Callable[..., Any], context: StageContext) -> Any:
         """Return what *body* gives for *context*, called in a worker thread."""
@@ -412,21 +384,17 @@ class Run:
 
     def earlier_attempts(self, index: int) -> tuple[int, int]:
         """Return how many attempts of stage *index* another process saw fail, and be cut short."""
-        return (0, 0) if self._journal is None else self._earlier.get(index, (0, 0))
+        return (0, 0) if self._keeper is None else self._keeper.earlier_attempts(index)
 
     async def note_failure(self, index: int, failures: int) -> None:
         """Have it kept that another attempt of stage *index* failed, before the next one begins."""
-        journal = self._journal
-        if journal is not None and journal.eager:
-            journal.add_failures(self.plan.names[index], failures)
-            await journal.ledger.commit()
+        if self._keeper is not None:
+            await self._keeper.note_failure(index, failures)
 
-    @property
-    def wait_ids(self) -> tuple[str, ...]:
-        """What the parked stages wait for."""
-        if self._journal is None:
-            return ()
-        return tuple(wait for waits in self._parked.values() for wait in waits)
+    def note_guard(self, guard: int, state: Mapping[str, Any]) -> None:
+        """Have it kept how often a guard has sent the run back."""
+        if self._keeper is not None:
+            self._keeper.note_guard(guard, state)
 
     async def wait_for(self, context: StageContext, name: str, timeout: float | None) -> Any:
         """Return the answer to a wait of a stage, whoever gives it, and whenever.
@@ -435,38 +403,24 @@ class Run:
             SignalTimeoutError: If none came in time.
             NotDurableError: If nothing is kept of the run.
         """
-        journal, stage = self._journal, context.stage_name
-        if journal is None:
-            raise NotDurableError(stage, f"waits for the signal {name!r}")
-        counts = self._wait_counts.setdefault((stage, context.attempt), Counter())
-        counts[name] += 1
-        wait_id = f"{journal.prefix}{self.round_name(stage)}/{name}/{counts[name]}"
+        if self._keeper is None:
+            raise NotDurableError(context.stage_name, f"waits for the signal {name!r}")
         self._pause(context)
         try:
-            return await journal.waits.wait(
-                wait_id,
-                stage=stage,
-                name=name,
-                timeout=timeout,
-                on_open=lambda wait: self._tell_waiting(context, wait),
-            )
+            return await self._keeper.wait_for(context, name, timeout)
         finally:
-            limit = self.time_limits.get(stage)
+            limit = self.time_limits.get(context.stage_name)
             if limit is not None:
                 limit.restart()
 
-    def _tell_waiting(self, context: StageContext, wait: RunWait) -> None:
-        self.tell(
-            "stage.waiting",
-            {
-                "stage": context.stage_name,
-                "kind": self.plan.calls[self.plan.index[context.stage_name]].kind.value,
-                "attempt": context.attempt,
-                "signal": wait.name,
-                "wait_id": wait.wait_id,
-                "deadline": None if wait.deadline is None else wait.deadline.isoformat(),
-            },
-        )
+    @property
+    def wait_ids(self) -> tuple[str, ...]:
+        """What the parked stages wait for."""
+        return () if self._keeper is None else self._keeper.wait_ids
+
+    def journal_below(self, stage: str) -> Journal | None:
+        """Return the journal of the next run that *stage* starts; None if nothing is kept."""
+        return None if self._keeper is None else self._keeper.journal_below(stage)
 
     def round_name(self, stage: str) -> str:
         """Return a text that names what *stage* is to do now; another one for a guard's retry."""
@@ -474,21 +428,6 @@ class Run:
         if self.guard_retries is not None:
             again = self.guard_retries.round_of(self.plan.index[stage])
         return f"{stage}#{again + 1}" if again else stage
-
-    def journal_below(self, stage: str) -> Journal | None:
-        """Return the journal of the next run that *stage* starts; None if nothing is kept."""
-        if self._journal is None:
-            return None
-        index = self.plan.index.get(stage)
-        if index is None:
-            return None
-        made = self.attempts.get(index, 1) - self._earlier.get(index, (0, 0))[1]
-        return self._journal.child(stage, f"{self.round_name(stage)}.{made}")
-
-    def keep_guard_state(self, guard: int, state: Mapping[str, Any]) -> None:
-        """Have it kept how often a guard has sent the run back, with whatever is committed next."""
-        if self._journal is not None:
-            self._journal.add_guard_state(self.plan.names[guard], state)
 
     def tell_retry_scheduled(
         self,
@@ -595,8 +534,8 @@ class Run:
         forget = self.cancel_token.on_cancel(lambda: self._door.call(self._cancel_requested))
         status: RunStatus = "cancelled"
         try:
-            if self._journal is not None:
-                await self._restore(self._journal)
+            if self._keeper is not None:
+                await self._restore(self._keeper)
             if self._stopping is None and not _is_cancelled_from_outside():
                 async with anyio.create_task_group() as self._tasks:
                     self._start_delivering()
@@ -618,19 +557,16 @@ class Run:
             self._tasks = None
             if self._remaining or self._cleanups.pending_count:
                 with anyio.CancelScope(shield=True):
-                    self._settle_the_rest()
+                    if self._keeper is not None:
+                        self._keeper.settle_the_rest()
                     await self._wind_up(status)
             else:
                 self.ended = self.clock.monotonic()
                 self._cleaned = True
                 self._tell_end(status)
-            if self._deliveries:
-                with anyio.move_on_after(self.options.cleanup_timeout, shield=True):
-                    while self._deliveries:
-                        delivery = self._deliveries.popleft()
-                        await delivery
-            self._cleaned = self._over = True
-            self._give_up_deliveries("there was no time left to deliver it")
+            await self._deliveries.finish()
+            self._cleaned = True
+            self._deliveries.close()
         if self._fatal is not None:
             raise self._fatal
         return self._report(status)
@@ -644,12 +580,12 @@ class Run:
         )
         self._base_context = copy_context()
         self._base_context.run(event_collector.set, self.collect_delivery)
-        if self._announcer is not None and self._journal is None:
+        if self._announcer is not None and self._keeper is None:
             self._announcer.run_started()
 
-    async def _restore(self, journal: Journal) -> None:
+    async def _restore(self, keeper: Keeper) -> None:
         """Take over what had been committed, as if it had happened here."""
-        ended, self._earlier = restore(self, journal)
+        ended, journal = keeper.restore(), keeper.journal
         self.restored = tuple([self.plan.names[index] for index in ended])
         self._remaining -= len(ended)
         for index in ended:
@@ -783,7 +719,7 @@ class Run:
         snapshot, source, timer, sink = self._snapshot, self._source, self._timer, self._sink
         ports = self.context.inputs or None
         base = self._base_context
-        journal = self._journal
+        keeper = self._keeper
         task = asyncio.current_task() if self._on_asyncio else None
         now = monotonic()
         slice_end = now + _SLICE_SECONDS
@@ -804,8 +740,8 @@ class Run:
             name = names[index]
             inputs = make_stage_inputs(snapshot, source, ports, readable[index], name)
             context = make_stage_context(snapshot, inputs, name, timer, sink, self)
-            if journal is not None:
-                context = self._continued(index, context)
+            if keeper is not None:
+                context = keeper.continued(index, context)
             isolated = base.copy()
             invocation: Invocation | None = None
             suspended = False
@@ -834,8 +770,8 @@ class Run:
                     again = execute_again(invocation, output)
                     output = await self._drive_from_start(again, isolated)
             except self._cancelled_type as error:
-                if self._is_stopping() or _is_cancelled_from_outside():
-                    if not self._is_stopping():
+                if self.is_stopping or _is_cancelled_from_outside():
+                    if not self.is_stopping:
                         self._stop("cancelled", _CALLER_CANCELLED)
                     self._running -= 1
                     self._finish(index, StageOutput.cancel(self._cancel_reason()), monotonic())
@@ -844,18 +780,18 @@ class Run:
             except BaseException as error:
                 if self._closing:
                     raise  # the event loop throws its tasks away
-                parked = None if journal is None else parked_on(error)
-                if parked is not None and self._stopping is None:
+                parked = None if keeper is None else parked_on(error)
+                if parked is not None and keeper is not None and self._stopping is None:
                     self._running -= 1
-                    self._parked[index] = parked
+                    keeper.parked[index] = parked
                     if not ready:
-                        await self._leave_or_go_on()
+                        await keeper.leave_or_go_on()
                     now = monotonic()
                     continue
                 output = self._outcome_of(index, error)
             if suspended:
                 slice_end = monotonic() + _SLICE_SECONDS
-                if not self._is_stopping() and self._is_caller_cancelled(scope):
+                if not self.is_stopping and self._is_caller_cancelled(scope):
                     # The stage went on in spite of that, or was shielded; nothing else may start.
                     self._stop("cancelled", _CALLER_CANCELLED)
             if task is not None and task.cancelling() and not _is_cancelled_from_outside():
@@ -863,17 +799,17 @@ class Run:
             now = monotonic()
             self._running -= 1
             self._finish(index, output, now)
-            if journal is not None:
-                if self._uncommitted and not self._committing:
-                    self._committing = True
+            if keeper is not None:
+                if keeper.is_due:
                     if ready:
-                        self._tasks.start_soon(self._commit)
+                        keeper.is_busy = True
+                        self._tasks.start_soon(keeper.commit_aside)
                     else:
-                        await self._commit_here()
+                        await keeper.commit()
                         now = monotonic()
                         slice_end = now + _SLICE_SECONDS
-                if self._parked and not ready:
-                    await self._leave_or_go_on()
+                if keeper.parked and not ready:
+                    await keeper.leave_or_go_on()
                     now = monotonic()
             if now >= slice_end and ready:
                 self._runnable += 1
@@ -928,14 +864,14 @@ class Run:
             output = judged
         output = timed_output(output, duration)
         self.ends[index] = now
-        if self._journal is not None and self._stopping is None:
-            kept = self._kept(index, output)
+        if self._keeper is not None and self._stopping is None:
+            kept = self._keeper.take(index, output)
             if kept is None:
                 return  # it has ended once that is committed
             output = kept
-        self._settle(index, output, now)
+        self.settle(index, output, now)
 
-    def _settle(self, index: int, output: StageOutput, now: float) -> None:
+    def settle(self, index: int, output: StageOutput, now: float) -> None:
         """Tell the end of stage *index*, and start what waited for it."""
         call = self.plan.calls[index]
         self.outputs[index] = output
@@ -952,91 +888,26 @@ class Run:
         if not self._remaining:
             self._wind_down()
 
-    # What is kept.
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stage runs or could start, and the run was not told to stop."""
+        return not self._running and not self._ready and self._stopping is None
 
-    def _continued(self, index: int, context: StageContext) -> StageContext:
-        """Return the context of a stage that may have run before."""
-        self._wait_counts.pop((context.stage_name, context.attempt), None)
-        earlier = self._earlier.get(index)
-        if earlier is None:
-            return context
-        attempt = 1 + sum(earlier)
-        self.note_attempt(index, attempt)
-        return attrs.evolve(context, attempt=attempt)
-
-    def _kept(self, index: int, output: StageOutput) -> StageOutput | None:
-        """Return the output with which a stage ends at once, or None if that is kept first."""
-        journal = self._journal
-        assert journal is not None
-        if not is_kept(output):
-            return output
-        try:
-            encoded = journal.encode(self.plan.names[index], self._outcome(index, output))
-        except CodecError as error:
-            self.errors[index] = error
-            return StageOutput.fail(describe(error), duration_ms=output.duration_ms)
-        if self.guard_retries is None:
-            journal.add_outcome(self.plan.names[index], encoded)
-        else:
-            # What a guard may yet send the run back to is kept when it is final, all together.
-            self.outputs[index] = output
-            self._encoded[index] = encoded
-            final = self.guard_retries.settle(index)
-            for each in final:
-                if each in self._encoded:
-                    journal.add_outcome(self.plan.names[each], self._encoded.pop(each))
-            if not final:
-                return output
-        if not journal.eager:
-            return output
-        self._uncommitted.append((index, output))
-        return None
-
-    def _outcome(self, index: int, output: StageOutput) -> Outcome:
-        name, began = self.plan.names[index], self.starts[index]
-        return Outcome(
-            output=output,
-            began=None if began is None else self.time_of(began),
-            ended=self.time_of(self.ends[index]),
-            attempts=self.attempts.get(index, 1),
-            lease=self._journal.lease if self._journal is not None else 1,
-            cleanups=tuple(self._cleanup_names.get(name, ())),
-        )
-
-    async def _commit(self) -> None:
-        """Commit beside the workers, and see that they go on."""
-        await self._commit_here()
-        if self._ready:
-            self._wake()
-        elif self._parked:
-            await self._leave_or_go_on()
-
-    async def _commit_here(self) -> None:
-        """Commit whatever has ended, and release what waited for it, until nothing is left."""
-        assert self._journal is not None
-        try:
-            while self._uncommitted and not self._is_stopping():
-                batch, self._uncommitted = self._uncommitted, []
-                try:
-                    await self._journal.ledger.commit()
-                except BaseException:
-                    self._uncommitted = batch + self._uncommitted
-                    raise
-                now = self.clock.monotonic()
-                for index, output in batch:
-                    self._settle(index, output, now)
-                if self._ready and self._uncommitted:
-                    self._wake()
-        except (StorageError, LeaseLostError) as error:
-            self.lose(error)
-        finally:
-            self._committing = False
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """See that somebody takes what is ready."""
         limit = self.plan.max_concurrency or sys.maxsize
-        if not self._runnable and self._running < limit and self._stopping is None:
+        if self._ready and not self._runnable and self._running < limit and self._stopping is None:
             self._spawn()
+
+    def begin_again(self, stages: Iterable[int]) -> None:
+        """Start stages anew that had left to wait."""
+        for index in stages:
+            self._ready.append(index)
+        self.wake()
+
+    def leave(self) -> None:
+        """Stop, for somebody to go on later: all the run can do is to wait."""
+        self._stop("waiting", "")
 
     def lose(self, error: Exception) -> None:
         """Stop, and commit nothing more: what happens cannot be kept any longer."""
@@ -1044,44 +915,6 @@ class Run:
             self._fatal = error
             if self._stopping is None:
                 self._stop("cancelled", describe(error))
-
-    def _settle_the_rest(self) -> None:
-        """Give an end to those that were about to be committed when the run was stopped."""
-        if self._journal is None:
-            return
-        rest, self._uncommitted = self._uncommitted, []
-        for index, output in rest:
-            self._settle(index, output, self.ends[index])
-
-    async def _leave_or_go_on(self) -> None:
-        """Leave the run if all it can do is to wait; go on with what was answered meanwhile."""
-        journal = self._journal
-        assert journal is not None
-        if self._running or self._uncommitted or self._committing or self._stopping is not None:
-            return
-        if journal.prefix:
-            # A run below leaves with the stage that started it; the outermost one decides.
-            self._stop("waiting", "")
-            return
-        self._committing = True  # nobody else is to decide meanwhile
-        try:
-            with anyio.CancelScope(shield=True):
-                await journal.ledger.commit()
-                left = await journal.waits.park(self.wait_ids)
-        except (StorageError, LeaseLostError) as error:
-            self.lose(error)
-            return
-        finally:
-            self._committing = False
-        if self._stopping is not None:
-            return
-        if left:
-            self._stop("waiting", "")
-            return
-        for index in self._parked:
-            self._ready.append(index)
-        self._parked.clear()
-        self._wake()
 
     def _release(self, index: int, now: float) -> None:
         pending, releases = self._pending, self.plan.releases
@@ -1146,23 +979,12 @@ class Run:
         self._reason = reason
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
-        self._limit_deliveries()
+        self._deliveries.limit()
 
     def _wind_down(self) -> None:
         if self._deadlines is not None:
             self._deadlines.stop()
-        self._limit_deliveries()
-
-    def _limit_deliveries(self) -> None:
-        # A sink that hangs may delay the end of a run, but not for ever.
-        if self._deliveries or self._delivering:
-            self._deliver_until = anyio.current_time() + self.options.cleanup_timeout
-            if self._delivery_scope is not None:
-                self._delivery_scope.deadline = self._deliver_until
-
-    def _is_stopping(self) -> bool:
-        # A method, since other tasks change the answer while a worker waits.
-        return self._stopping is not None
+        self._deliveries.limit()
 
     def _cancel_reason(self) -> str:
         return self._reason or "the run was cancelled"
@@ -1194,7 +1016,7 @@ class Run:
         if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
             # Of the tasks in a stage, some may end by its cancellation, some by their own errors.
             cancelled, rest = error.split(self._cancelled_type)
-            if rest is None and (self._is_stopping() or _is_cancelled_from_outside()):
+            if rest is None and (self.is_stopping or _is_cancelled_from_outside()):
                 return StageOutput.cancel(self._cancel_reason())
             error = rest or cancelled or error
         self.errors[index] = error
@@ -1217,25 +1039,6 @@ class Run:
         _log.warning("stage.thread_abandoned", stage=stage)
         if self._announcer is not None:
             self._announcer.thread_abandoned(stage)
-
-    def _start_delivering(self) -> None:
-        # Before and after the workers' time, the run itself finishes what is in the queue.
-        if self._deliveries and not self._delivering and self._tasks is not None:
-            self._delivering = True
-            self._tasks.start_soon(self._deliver)
-
-    def _give_up_deliveries(self, reason: str) -> None:
-        while self._deliveries:
-            self._deliveries.popleft().close(reason)
-
-    async def _deliver(self) -> None:
-        """Finish the emits that sinks left to the run, in order, also while it is stopping."""
-        until = self._deliver_until
-        with anyio.CancelScope(shield=True, deadline=until) as self._delivery_scope:
-            while self._deliveries:
-                delivery = self._deliveries.popleft()
-                await delivery
-        self._delivering = False
 
 
 class _TimeLimit:

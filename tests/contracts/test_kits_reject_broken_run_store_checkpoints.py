@@ -604,4 +604,4 @@ def test_every_clause_has_a_broken_store():
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 async def test_a_broken_store_fails_exactly_its_clause(broken):
     failures = await failures_of(broken)
-    assert ", ".join(sorted(failures)) == broken.__doc__, failures
+    assert set(failures) == set(broken.__doc__.split(", ")), failures

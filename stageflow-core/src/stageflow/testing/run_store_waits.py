@@ -129,24 +129,27 @@ class RunWaitsConformance(RunStoreKit):
         def open_wait(n: int) -> Any:
             return store.open_wait(lease, f"w-{n}", stage="ask", name="go")
 
-        for number in range(4):
+        def expire(n: int) -> Any:
+            return store.expire_wait(lease, f"w-{n}")
+
+        for number in range(3):
             await open_wait(number)
-        calls: list[Callable[[], Awaitable[Any]]] = []
-        for number in range(8):
+        calls: list[Callable[[], Awaitable[Any]]] = [lambda: expire(2)]
+        for number in range(12):
             calls.append(lambda n=number: signal(n))  # type: ignore[misc]
-            calls.append(lambda n=number: open_wait(n))  # type: ignore[misc]
-            if number % 2:
-                calls.append(lambda n=number // 2: store.expire_wait(lease, f"w-{n}"))  # type: ignore[misc]
+            if number % 3 == 2:
+                calls.append(lambda n=number: open_wait(3 + n // 3))  # type: ignore[misc]
+                calls.append(lambda n=number: expire(n // 4))  # type: ignore[misc]
         results = await all_at_once(calls)
         wrong = [result for result in results if isinstance(result, Exception)]
         assert not wrong, f"raised {wrong}"
-        for number in range(8, 17):  # what is still kept answers these
+        for number in range(7, 20):  # what is still kept answers these
             await open_wait(number)
         listed = await store.list_waits(run_id)
         answers = {wait.wait_id: wait.value for wait in listed if wait.value is not None}
         counted = Counter(answers.values())
-        expected = Counter(b"%d" % n for n in range(8))
-        assert counted == expected, f"8 signals were found so often: {counted}"
+        expected = Counter(b"%d" % n for n in range(12))
+        assert counted == expected, f"12 signals were found so often: {counted}"
         receipts = [result for result in results if isinstance(result, SignalReceipt)]
         told = {each.wait_id for each in receipts if each.wait_id is not None}
         assert told <= answers.keys(), f"receipts name {told - answers.keys()}, which have nothing"

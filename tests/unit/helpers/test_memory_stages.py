@@ -239,6 +239,25 @@ async def test_what_is_written_is_remembered_the_next_time():
     assert [entry["content"] for entry in output.data["memory_entries"]] == ["hello", "hi there"]
 
 
+async def test_what_the_user_said_may_be_what_a_stage_understood():
+    outputs = {
+        "llm": StageOutput.ok(response="Hi."),
+        "hear": StageOutput.ok(text="hello there"),
+        "hush": StageOutput.skip("silence"),
+    }
+    store = InMemoryStore()
+    for stage, expected in (("hear", 2), ("hush", 1)):
+        write = MemoryWriteStage(store, input_stage=stage)
+        output = await write.execute(context(text=None, outputs=outputs, deps=set(outputs)))
+        assert output.data["entries_written"] == expected
+    said = [(entry.role, entry.content) for entry in await store.fetch(SESSION)]
+    assert said == [("user", "hello there"), ("assistant", "Hi.")]
+    with pytest.raises(UndeclaredDependencyError):
+        await MemoryWriteStage(store, input_stage="ear").execute(
+            context(outputs=outputs, deps=set(outputs))
+        )
+
+
 def test_the_stages_say_what_they_are():
     store = InMemoryStore()
     assert MemoryFetchStage(store).kind is StageKind.ENRICH

@@ -211,7 +211,9 @@ async def _talk(sends, size, lossy, ends, at, on_failure):  # noqa: C901 - one s
     )
     with anyio.fail_after(20):
         await graph.execute(ctx)
-    assert sorted(facts["consumer"] for facts in finished) == ["captions", "play", "voice"]
+    everybody = ["captions", "play", "voice"]
+    assert sorted(facts["consumer"] for facts in finished) in ([], everybody)
+    assert finished or not got
     for facts in finished:
         chunks = got.get(facts["consumer"], [])
         assert facts["received"] == len(chunks)

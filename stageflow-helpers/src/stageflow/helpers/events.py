@@ -101,7 +101,8 @@ HELPER_EVENTS: Final = EventCatalogue(
         _event(
             "stream.finished",
             "A stage is done with reading a stream, or will never read it; every reader of every"
-            " stream has its own event. What was accepted was received or dropped.",
+            " stream has its own event, unless no stage of the run opened any. What was accepted"
+            " was received or dropped.",
             EventField("stream", "text", "the stream"),
             EventField("producer", "text", "the stage that writes it"),
             EventField("consumer", "text", "the stage that reads it"),

@@ -74,15 +74,19 @@ class MemoryFetchStage:
 class MemoryWriteStage:
     """Writes down what the user said and what the model answered.
 
-    The user's part is the snapshot's `input_text`, the answer an output of the stage named
-    *response_stage*, which must be a dependency; a stage without any dependency writes the
-    user's part only. Entries carry the run's id, so a repeated attempt writes nothing twice.
-    Without a session it is skipped.
+    The user's part is the snapshot's `input_text`, or what a stage has made of the input, such
+    as the text of what was spoken. The answer is an output of the stage named *response_stage*,
+    which must be a dependency; a stage without any dependency writes the user's part only.
+    Entries carry the run's id, so a repeated attempt writes nothing twice. Without a session it
+    is skipped.
 
     Args:
         store: Where the entries go.
         response_stage: The stage that answers.
         response_key: The key of the answer in its output.
+        input_stage: The stage that knows what the user said, a dependency as well; the snapshot
+            does unless given.
+        input_key: The key of the user's part in its output.
         clock: Source of the entries' times.
     """
 
@@ -95,9 +99,13 @@ class MemoryWriteStage:
         *,
         response_stage: str = "llm",
         response_key: str = "response",
+        input_stage: str | None = None,
+        input_key: str = "text",
         clock: Clock | None = None,
     ) -> None:
         self._store = store
+        self._input_stage = input_stage
+        self._input_key = input_key
         self._response_stage = response_stage
         self._response_key = response_key
         self._clock = clock or SystemClock()
@@ -107,13 +115,18 @@ class MemoryWriteStage:
         session_id = ctx.snapshot.session_id
         if session_id is None:
             return StageOutput.skip(reason=_NO_SESSION)
-        said = {"user": ctx.snapshot.input_text, "assistant": self._response(ctx)}
+        said = {"user": self._input(ctx), "assistant": self._response(ctx)}
         written = 0
         for role, content in said.items():
             if content:
                 await self._store.write(self._entry(ctx, session_id, role, str(content)))
                 written += 1
         return StageOutput.ok(entries_written=written, session_id=str(session_id))
+
+    def _input(self, ctx: StageContext) -> Any:
+        if self._input_stage is None:
+            return ctx.snapshot.input_text
+        return ctx.inputs.get_from(self._input_stage, self._input_key, default=None)
 
     def _response(self, ctx: StageContext) -> Any:
         if not ctx.inputs.declared_deps:

@@ -14,6 +14,7 @@ import attrs
 
 from stageflow.contracts.clock import Clock
 from stageflow.events import NoOpEventSink
+from stageflow.events.delivery import Collector, event_collector
 from stageflow.helpers._telemetry import EventEmitter
 from stageflow.helpers.streaming.errors import StreamBrokenError, StreamUseError
 from stageflow.helpers.streaming.queue import ChunkQueue
@@ -65,7 +66,7 @@ class Channel:
         feeds: Its readers, by stage.
         sent: How many chunks were accepted by a reader.
         scope: The writer's `async with`, while it is in there.
-        opened: Whether it was ever written to.
+        written: Whether the producer ever began.
         closed: Whether the writer has finished it.
         interrupted: Why it was cut short, if it was.
         broken: How the producer ended that did not finish it, and why.
@@ -78,7 +79,7 @@ class Channel:
     tell: EventEmitter
     sent: int = 0
     scope: anyio.CancelScope | None = None
-    opened: bool = False
+    written: bool = False
     closed: bool = False
     interrupted: str | None = None
     broken: tuple[str, str] | None = None
@@ -98,7 +99,7 @@ class Channel:
                 self._refuse(
                     self.producer, "writes", f"has handed on {self.sent} chunk(s) before", hint
                 )
-        self.opened = True
+        self.written = True
         self.left_by = None
         self.scope = scope
         if self.interrupted is not None:
@@ -131,7 +132,7 @@ class Channel:
         if self.closed or self.interrupted is not None:
             return
         if status == "ok":
-            reason = f"left by {self.left_by!r}" if self.opened else "it wrote nothing"
+            reason = f"left by {self.left_by!r}" if self.written else "it wrote nothing"
         self.broken = (status, reason)
         for feed in self.feeds.values():
             feed.queue.close_nowait()
@@ -162,7 +163,7 @@ class Channel:
         if item is not None:
             feed.received += 1
             return item
-        if self.broken is not None and (self.opened or not optional):
+        if self.broken is not None and (self.written or not optional):
             status, reason = self.broken
             raise StreamBrokenError(
                 self.name, self.producer, status, reason, received=feed.received
@@ -241,8 +242,11 @@ class LiveStreams:
         clock: Clock,
     ) -> None:
         silent = isinstance(context.event_sink, NoOpEventSink)
-        tell = _tell_nobody if silent else context.try_emit_event
+        self._emit = context.try_emit_event
+        tell = _tell_nobody if silent else self._tell_run
         self._tell: EventEmitter = tell
+        self._collector: Collector | None = None
+        self._untold: list[tuple[str, dict[str, Any]]] | None = []
         self._groups = tuple(groups)
         self.channels: dict[str, Channel] = {}
         for name, producer, consumers, settings in wiring:
@@ -258,6 +262,19 @@ class LiveStreams:
                 for stage in consumers
             }
             self.channels[name] = Channel(name, producer, feeds, tell)
+
+    def used_by_stage(self) -> None:
+        """Take note, inside a stage, that streams are used, and who finishes event deliveries.
+
+        Ends and interrupts are told from outside of the stages, where nobody says that. What
+        happens to the streams of a run in which no stage ever uses one is not worth telling.
+        """
+        if self._untold is None:
+            return
+        self._collector = event_collector.get()
+        untold, self._untold = self._untold, None
+        for event in untold:
+            self._tell_run(*event)
 
     def listen(self, event_type: str, facts: Mapping[str, Any]) -> None:
         """Take note of a stage's end, however it came to that; a listener of the run."""
@@ -295,6 +312,16 @@ class LiveStreams:
             yield
         finally:
             forget()
+
+    def _tell_run(self, event_type: str, data: dict[str, Any]) -> None:
+        if self._untold is not None:
+            self._untold.append((event_type, data))
+            return
+        token = event_collector.set(self._collector)
+        try:
+            self._emit(event_type, data)
+        finally:
+            event_collector.reset(token)
 
     def _reason(self, stage: str, facts: Mapping[str, Any]) -> str:
         """Return why a stage ended; where a stream that it read broke off, why that one did."""

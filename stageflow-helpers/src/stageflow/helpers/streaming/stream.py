@@ -131,6 +131,7 @@ class Stream(Generic[T]):
                 f"Stage {ctx.stage_name!r} opens stream {self.name!r}, which is not linked.",
                 hint=f"Link it in the StreamingGraph. {did_you_mean(self.name, live.channels)}",
             )
+        live.used_by_stage()
         return live
 
     def _channel(self, ctx: StageContext) -> Channel:

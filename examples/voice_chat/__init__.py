@@ -1,0 +1,1 @@
+"""A spoken conversation that can be interrupted: an example of streams between stages."""

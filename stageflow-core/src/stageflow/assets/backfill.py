@@ -225,7 +225,7 @@ class Backfill:
         elif output.status is not StageStatus.CANCEL:
             self._failed += 1
             if len(self._failures) < _MOST_FAILURES:
-                error = output.error or f"{why} failed"
+                error = output.error or f"{why} failed: {outcome.outputs[str(why)].error}"
                 run_id = str(outcome.run_id)
                 failure = BackfillFailure(partition=step.partition, error=error, run_id=run_id)
                 self._failures.append(failure)

@@ -199,13 +199,22 @@ class AssetFailedError(AssetRunError):
     Attributes:
         asset: The asset that failed, perhaps one that was needed on the way.
         partition: Its partition.
+        stage: Both together, as the run calls them.
         original: What went wrong.
         run_id: The run, under which its record is found.
     """
 
     code = "SF727"
 
-    def __init__(self, asset: str, partition: object, original: BaseException, run_id: str) -> None:
+    def __init__(
+        self,
+        asset: str,
+        partition: object,
+        original: BaseException,
+        run_id: str,
+        *,
+        stage: str = "",
+    ) -> None:
         told = str(original) or type(original).__name__
         super().__init__(
             f"{_named(asset, partition)} failed in run {run_id}: {told}",
@@ -213,6 +222,7 @@ class AssetFailedError(AssetRunError):
         )
         self.asset = asset
         self.partition = partition
+        self.stage = stage or asset
         self.original = original
         self.run_id = run_id
 

@@ -104,13 +104,13 @@ class Partitions(Sequence[Any]):
         return type(self) is type(other) and other[0] in self and other[-1] in self
 
     def describe(self) -> str:
-        """Return in a few words what they are, such as `2025-01-01 … 2025-12-31, 365`."""
+        """Return in a few words what they are, such as `2025-01-01 … 2025-12-31 (365)`."""
         size = len(self)
         if size == 0:
             return "none"
         if size <= 3:
             return ", ".join(map(self.text, self))
-        return f"{self.text(self[0])} … {self.text(self[-1])}, {size:,}"
+        return f"{self.text(self[0])} … {self.text(self[-1])} ({size:,})"
 
     def select(self, first: str, last: str) -> Partitions:
         """Return the keys from *first* to *last*, both of them included, given as texts.
@@ -538,7 +538,7 @@ class _Product(Partitions):
     def describe(self) -> str:
         """See `Partitions.describe`."""
         listed = " x ".join(part.describe() for part in self.parts)
-        return f"{listed}: {len(self):,}" if self.parts else "none"
+        return f"{listed} ({len(self):,})"
 
 
 _ESCAPED = re.compile(r"\\(.)")

@@ -85,7 +85,7 @@ class Places:
         wanted = self._default if asset.io_manager is None else asset.io_manager
         if wanted is None or isinstance(wanted, str):
             return self._named[wanted]
-        return Place(type(wanted).__name__, wanted)
+        return wanted if isinstance(wanted, Place) else Place(type(wanted).__name__, wanted)
 
     async def run_store(self) -> Any:
         """Return a run store in memory, for a runtime that has none."""

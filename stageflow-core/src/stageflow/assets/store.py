@@ -439,7 +439,11 @@ class AssetStore:
         ids = {name: each for each, name in run.names.items()}
         step = survey.steps[ids[outcome.stage]]
         raise AssetFailedError(
-            step.asset.name, step.partition, outcome.error, str(outcome.run_id)
+            step.asset.name,
+            step.partition,
+            outcome.error,
+            str(outcome.run_id),
+            stage=outcome.stage,
         ) from outcome.error
 
     async def _materialization(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stageflow.cli.assets_app import assets
 from stageflow.cli.commands import LightCommand, LightGroup, PluginCommands
 
 __all__ = ("app",)
@@ -217,6 +218,9 @@ def runs_show(
     from stageflow.cli.runs_command import show_command
 
     show_command(run, json=json, events=events, every=every, debug=debug)
+
+
+app.add_typer(assets, name="assets")
 
 
 plugins = typer.Typer(

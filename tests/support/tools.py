@@ -58,13 +58,16 @@ class Desk:
         self.decide = decide
         self.seen: list[Any] = []
 
+    async def look(self) -> None:
+        for request in await self.service.get_pending_requests():
+            if all(request.id != each.id for each in self.seen):
+                self.seen.append(request)
+                if (decision := self.decide(request)) is not None:
+                    await self.service.record_decision(request.id, **decision)
+
     async def work(self) -> None:
         while True:
-            for request in await self.service.get_pending_requests():
-                if all(request.id != each.id for each in self.seen):
-                    self.seen.append(request)
-                    if (decision := self.decide(request)) is not None:
-                        await self.service.record_decision(request.id, **decision)
+            await self.look()
             await anyio.lowlevel.checkpoint()
 
     @asynccontextmanager

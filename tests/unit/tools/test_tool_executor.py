@@ -114,8 +114,8 @@ async def test_events_of_a_run_carry_its_ids():
     )
     await AdvancedToolExecutor(tools=[definition()]).execute(action(), run)
     assert len(Sink.events) == 3
-    for type, data in Sink.events:
-        assert TOOL_EVENTS.faults(type, data) == ()
+    for name, data in Sink.events:
+        assert TOOL_EVENTS.faults(name, data) == ()
         assert data["pipeline_run_id"] == str(run.pipeline_run_id)
         assert data["request_id"] == str(run.request_id)
 

@@ -91,7 +91,7 @@ async def test_the_stage_that_asks_is_the_childs_parent(registry):
     pipeline = Pipeline("outer").with_stage("starts_it", outer, StageKind.WORK)
     results = await pipeline.run(event_sink=sink)
     assert results["starts_it"].data["inner"] is True
-    (spawned,) = [data for type, data in sink.events if type == "pipeline.spawned_child"]
+    (spawned,) = [data for name, data in sink.events if name == "pipeline.spawned_child"]
     assert spawned["parent_stage_id"] == "starts_it"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 import attrs
 
@@ -75,6 +75,17 @@ class FunctionTool:
         return f"<FunctionTool {self.name!r} of {self.function.__qualname__}>"
 
 
+class _Decorator(Protocol):
+    """What `tool` gives when it is called with arguments."""
+
+    @overload
+    def __call__(self, target: type[T], /) -> type[T]: ...
+    @overload
+    def __call__(self, target: Callable[..., Any], /) -> FunctionTool: ...
+
+
+@overload
+def tool(target: type[T], /) -> type[T]: ...
 @overload
 def tool(target: Callable[..., Any], /) -> FunctionTool: ...
 @overload
@@ -85,7 +96,7 @@ def tool(
     *,
     registry: ToolRegistry | None = None,
     **definition: Any,
-) -> Callable[[T], T]: ...
+) -> _Decorator: ...
 def tool(
     action_type: Any = None,
     name: str | None = None,

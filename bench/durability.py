@@ -141,7 +141,7 @@ async def measure_store(folder: Path, synchronous: Synchronous, turns: int) -> l
             "bare row, inline": (inline.write, 20),
             BASELINE: (await bare_through_thread(path("bare"), synchronous, stack), 20),
         }
-        for entries, events, times in ((1, 0, 20), (1, 3, 20), (BATCH, 0, 2)):
+        for entries, events, times in ((1, 0, 20), (1, 3, 20), (BATCH, 0, 2), (BATCH, BATCH, 2)):
             name = f"commit, {entries} {'entry' if entries == 1 else 'entries'}"
             name += f" + {events} events" if events else ""
             call = await commits(

@@ -110,6 +110,14 @@ async def test_a_clock_set_back_lets_a_lease_hold_longer_and_breaks_nothing(stor
     assert (taken.owner, taken.token) == ("other", lease.token + 1)
 
 
+async def test_a_lease_has_expired_at_the_moment_at_which_it_expires(store, clock):
+    await leased(store, ttl=10)
+    clock.tick(10)
+    assert (await store.acquire_lease(RUN, "other", ttl=10)).token == 2
+    clock.tick(10)
+    assert (await store.claim_run("third", ttl=10)).token == 3
+
+
 async def test_a_run_that_was_never_leased_since_it_was_made_anew_is_not_claimed(store):
     await leased(store)
     await store.delete_run(RUN)
@@ -127,6 +135,11 @@ async def test_a_run_is_as_old_as_its_end_whatever_was_noted_later(store, clock)
     await store.update_status(RUN, "failed", seen_by="somebody")
     cut = START + timedelta(seconds=50)
     assert await store.prune_runs(before=cut, dry_run=True) == (RUN,)
+
+
+async def test_a_run_that_ended_at_the_time_given_is_not_pruned(store):
+    await store.create_run(RUN, service="voice", status="failed")
+    assert await store.prune_runs(before=START) == ()
 
 
 async def test_a_run_that_was_taken_up_again_ends_anew(store, clock):
@@ -181,6 +194,13 @@ async def test_a_parked_run_is_due_at_its_earliest_deadline(store, clock):
     assert (await store.claim_run("other", ttl=10)).run_id == RUN
 
 
+async def test_a_run_is_not_parked_for_a_wait_that_is_not_there(store):
+    lease = await leased(store)
+    await store.open_wait(lease, "w", stage="ask", name="approval")
+    assert await store.park_run(lease, ["w", "nowhere"]) is False
+    assert await store.get_lease(RUN) == lease
+
+
 async def test_an_answer_of_no_bytes_is_an_answer(store):
     lease = await leased(store)
     await store.signal_run(RUN, "early", b"")
@@ -189,6 +209,16 @@ async def test_an_answer_of_no_bytes_is_an_answer(store):
     await store.signal_run(RUN, "late", b"")
     late = (await store.list_waits(RUN))[1]
     assert (early.state, early.value) == (late.state, late.value) == (WaitState.ANSWERED, b"")
+
+
+async def test_a_run_that_waits_in_memory_first_is_due_once_it_is_parked(store, clock):
+    lease = await leased(store)
+    await store.open_wait(lease, "w", stage="ask", name="approval", timeout=20)
+    await store.commit(lease, status="waiting")
+    assert await store.park_run(lease, ["w"])
+    assert await store.claim_run("other", ttl=10) is None
+    clock.tick(20)
+    assert (await store.claim_run("other", ttl=10)).run_id == RUN
 
 
 # --- names ----------------------------------------------------------------------

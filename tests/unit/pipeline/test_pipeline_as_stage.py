@@ -21,6 +21,8 @@ from stageflow import (
     SubpipelineStage,
     UnifiedPipelineCancelled,
     UnifiedStageExecutionError,
+    UnifiedStageGraph,
+    UnifiedStageSpec,
     stage,
 )
 from stageflow._engine.run import RunOptions
@@ -57,6 +59,42 @@ def reads(*keys):
         return {key: ctx.inputs.get(key) for key in keys}
 
     return read
+
+
+# --- what can be a stage ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("outer", [Pipeline, PipelineBuilder])
+async def test_a_pipeline_given_as_the_runner_is_a_stage(built, outer):
+    runner = COUNTING.build() if built else COUNTING
+    graph = outer("outer").with_stage("c", runner).build()
+    assert isinstance(graph.stage_specs[0].runner, SubpipelineStage)
+    outputs = await graph.run(PipelineContext(inputs={"text": "a b c"}))
+    assert outputs["c"].data == {"count": 3}
+    assert "child_run_id" in outputs["c"].metadata
+
+
+async def test_a_graph_in_a_spec_is_a_stage_of_the_kind_work():
+    graph = UnifiedStageGraph([UnifiedStageSpec(name="c", runner=COUNTING.build())])
+    assert graph.stage_specs[0].kind is StageKind.WORK
+    assert (await graph.run(PipelineContext(inputs={"text": "a"})))["c"].data == {"count": 1}
+
+
+async def test_a_built_graph_as_a_stage_can_be_told_what_to_take_and_give():
+    runner = COUNTING.build().as_stage(inputs={"text": "line"}, outputs={"n": "count"})
+    outputs = await Pipeline().with_stage("c", runner).run(inputs={"line": "a b"})
+    assert outputs["c"].data == {"n": {"count": 2}}
+
+
+def test_faults_of_a_pipeline_given_as_the_runner_are_listed_with_all_others():
+    inner = Pipeline("inner").with_stage("a", gives(n=1), dependencies=["nowhere"])
+    with pytest.raises(PipelineValidationError) as caught:
+        Pipeline("p").with_stage("c", inner).with_stage("d", gives(), dependencies=["e"]).build()
+    first, second = (fault.summary for fault in caught.value.faults)
+    assert first.startswith("In pipeline 'inner', which is stage 'c': ")
+    assert "'nowhere'" in first
+    assert "'e'" in second
 
 
 # --- what goes in and what comes out ----------------------------------------------------------

@@ -9,12 +9,16 @@ import pytest
 
 from stageflow import (
     Pipeline,
+    PipelineBuilder,
     PipelineValidationError,
     RetryPolicy,
     RunInputError,
     UnifiedStageExecutionError,
+    UnifiedStageGraph,
+    UnifiedStageSpec,
     stage,
 )
+from stageflow.interceptors import BaseInterceptor, LoggingInterceptor
 
 
 def nothing() -> None: ...
@@ -38,6 +42,92 @@ def test_a_wrong_policy_is_a_fault_of_the_definition(given: dict[str, Any], said
     assert fault.code == "CONTRACT-004-PARAMETER"
     assert said in fault.summary
     assert "nothing" in fault.summary
+
+
+class A:
+    async def execute(self, ctx: Any) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [Pipeline, PipelineBuilder])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([A], ["dictionary of stages by name", "with_stage('a', A)"]),
+        ("abc", ["dictionary of stages by name"]),
+        (A, ["dictionary of stages by name"]),
+        ({"a": A, "b": 3}, ["with_stage('a', A)", "3 is not a stage"]),
+    ],
+)
+def test_stages_of_the_wrong_type_are_faults_all_together(
+    kind: type[Any], given: Any, said: list[str]
+) -> None:
+    with pytest.raises(PipelineValidationError) as caught:
+        kind("p", given)
+    assert len(caught.value.faults) == len(said)
+    for fault, words in zip(caught.value.faults, said, strict=True):
+        assert words in f"{fault.summary} {fault.fix_hint}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (A, ["with_stage(name, runner)"]),
+        (7, ["with_stage(name, runner)"]),
+        ("ab", ["with_stage(name, runner)"]),
+        ([A, 3, A()], ["A is not a stage", "3 is not a stage", "is not a stage"]),
+        ([UnifiedStageSpec], ["UnifiedStageSpec is not a stage"]),
+    ],
+)
+def test_further_stages_of_the_wrong_type_are_faults_all_together(
+    given: Any, said: list[str]
+) -> None:
+    with pytest.raises(PipelineValidationError) as caught:
+        Pipeline("p").with_stage("x", A).with_stages(given)
+    assert len(caught.value.faults) == len(said)
+    for fault, words in zip(caught.value.faults, said, strict=True):
+        assert words in f"{fault.summary} {fault.fix_hint}"
+
+
+@pytest.mark.parametrize(
+    ("specs", "count"),
+    [(A, 1), ([A, 3], 2), ("ab", 1), ([UnifiedStageSpec(name="x", runner=3), 4], 2)],
+)
+def test_specs_of_the_wrong_type_are_faults_of_the_graph(specs: Any, count: int) -> None:
+    with pytest.raises(PipelineValidationError) as caught:
+        UnifiedStageGraph(specs)
+    assert len(caught.value.faults) == count
+
+
+class Unordered(BaseInterceptor):
+    priority = "first"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (LoggingInterceptor, ["[LoggingInterceptor()]"]),
+        (LoggingInterceptor(), ["[LoggingInterceptor()]"]),
+        ("logging", ["[LoggingInterceptor()]"]),
+        ([Unordered(), 3], ["a number", "BaseInterceptor"]),
+        ([LoggingInterceptor, None], ["LoggingInterceptor()", "BaseInterceptor"]),
+    ],
+)
+def test_interceptors_of_the_wrong_type_are_faults_with_all_others(
+    given: Any, said: list[str]
+) -> None:
+    pipeline = Pipeline("p").with_stage("a", A, timeout=-1)
+    with pytest.raises(PipelineValidationError) as caught:
+        pipeline.build(interceptors=given)
+    hints = [fault.fix_hint for fault in caught.value.faults]
+    assert len(hints) == len(said) + 1, "the timeout is the other fault"
+    for words in said:
+        assert any(words in str(hint) for hint in hints)
+
+
+def test_only_a_pipeline_can_be_composed_with() -> None:
+    wrong: Any = Pipeline("q").with_stage("a", A).build()
+    with pytest.raises(PipelineValidationError, match="not built"):
+        Pipeline("p").compose(wrong)
 
 
 @pytest.mark.parametrize("limit", [0, "2", 1.5])

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from stageflow._engine.announce import WideEvents
 from stageflow._engine.call import Layer
-from stageflow._engine.plan import DEFAULT_POLICY, Node, OnFailure, StagePolicy
-from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
+from stageflow._engine.plan import (
+    DEFAULT_POLICY,
+    Node,
+    OnFailure,
+    StagePolicy,
+    choice_fault,
+)
+from stageflow._engine.validation import fault, raise_faults
 from stageflow.errors import ContractErrorInfo
 from stageflow.pipeline.functions import FunctionStage
-from stageflow.pipeline.graph import UnifiedStageGraph, make_node
+from stageflow.pipeline.graph import UnifiedStageGraph, as_node, each_of
 from stageflow.pipeline.nested import Inputs, Outputs, SubpipelineStage
+from stageflow.stages import StageKind
 
 if TYPE_CHECKING:
     from stageflow._engine.guard_retry import GuardRetryStrategy
@@ -42,7 +49,8 @@ class Declaration(ABC, Generic[Item]):
     """An immutable declaration of stages; each `with_…` returns a new one that shares the rest.
 
     A chain of `with_…` is checked by `build`, so that stages may be declared in any order;
-    stages that are given whole are checked at once.
+    stages that are given whole are checked at once. As the runner of a stage it is a part of
+    another pipeline, as `as_stage` has it.
 
     Args:
         name: The pipeline's name, for messages and events.
@@ -54,6 +62,8 @@ class Declaration(ABC, Generic[Item]):
 
     __slots__ = ("_before", "_items", "_name", "_tail")
 
+    kind = StageKind.WORK
+
     def __init__(
         self, name: str = "pipeline", stages: Mapping[str, StageLike] | None = None
     ) -> None:
@@ -62,7 +72,7 @@ class Declaration(ABC, Generic[Item]):
         self._tail: tuple[Item, ...] = ()
         self._items: tuple[Item, ...] | None = None
         if stages:
-            self._tail = tuple(map(self._as_item, stages.values()))
+            self._tail = self._given(stages)
             self._graph(known_faults=_misnamed(stages, self._tail))
 
     @staticmethod
@@ -86,8 +96,13 @@ class Declaration(ABC, Generic[Item]):
         return {item.name: item for item in self._all()}
 
     def with_stages(self, stages: Iterable[StageLike]) -> Self:
-        """Return a declaration that also has *stages*: functions made stages, or specs."""
-        return self._extended(tuple(map(self._as_item, stages)))
+        """Return a declaration that also has *stages*: functions made stages, or specs.
+
+        Raises:
+            PipelineValidationError: If anything among them is no stage; it lists all of that.
+        """
+        wanted = "a list of functions made stages, or of specs; with_stage(name, runner) takes one"
+        return self._extended(self._sound(stages, wanted))
 
     def compose(self, other: Declaration[Any]) -> Self:
         """Return a declaration with the stages of both, called `left+right`.
@@ -98,6 +113,10 @@ class Declaration(ABC, Generic[Item]):
             PipelineValidationError: If both have a stage of one name that differs; it lists
                 every such stage.
         """
+        given: object = other
+        if not isinstance(given, Declaration):
+            wanted = "a pipeline that is not built"
+            raise_faults([choice_fault("other", given, wanted)], pipeline=self._name)
         mine = self.stages
         theirs = tuple(map(self._as_item, other._all()))
         name = f"{self._name}+{other._name}"
@@ -173,6 +192,23 @@ class Declaration(ABC, Generic[Item]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name!r}: {len(self._all())} stages>"
 
+    def _given(self, stages: Any) -> tuple[Item, ...]:
+        wanted = "a dictionary of stages by name; with_stages([…]) takes a list"
+        if isinstance(stages, Mapping):
+            return self._sound(stages.values(), wanted)
+        faults = [choice_fault("stages", stages, wanted)]
+        if isinstance(stages, Iterable) and not isinstance(stages, str):
+            each_of(stages, self._as_item, "stages", wanted, faults)
+        raise_faults(faults, pipeline=self._name)
+        return ()
+
+    def _sound(self, stages: Any, wanted: str) -> tuple[Item, ...]:
+        faults: list[ContractErrorInfo] = []
+        items = each_of(stages, self._as_item, "stages", wanted, faults)
+        # What else may be wrong cannot be told as long as some of them are missing.
+        raise_faults(faults, pipeline=self._name)
+        return tuple(items)
+
     def _graph(self, **options: Any) -> UnifiedStageGraph:
         return UnifiedStageGraph(map(as_node, self._all()), name=self._name, **options)
 
@@ -199,38 +235,6 @@ class Declaration(ABC, Generic[Item]):
             self._items = tuple([item for items in reversed(parts) for item in items])
             self._before = None
         return self._items
-
-
-def as_node(item: StageLike) -> Node:
-    """Return anything that can be a stage as the engine takes it.
-
-    Raises:
-        PipelineValidationError: If it cannot be a stage.
-    """
-    if isinstance(item, Node):
-        return item
-    if isinstance(item, FunctionStage):
-        return make_node(
-            item.name,
-            item,
-            item.kind,
-            item.after,
-            conditional=item.conditional,
-            policy=item.policy,
-        )
-    to_node = getattr(item, "to_node", None)
-    if callable(to_node):
-        node: Node = to_node()
-        return node
-    raise PipelineValidationError(
-        f"{item!r} is not a stage.",
-        (),
-        fault(
-            "RUNNER",
-            f"{item!r} is not a stage.",
-            "Decorate a function with @stage, or use with_stage(name, runner).",
-        ),
-    )
 
 
 def make_policy(runner: Any, **policy: Any) -> StagePolicy:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -24,12 +24,13 @@ from stageflow._engine.plan import (
 )
 from stageflow._engine.retrying import retryable_by
 from stageflow._engine.run import Run, RunOptions, RunReport
-from stageflow._engine.validation import fault, raise_faults
+from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
 from stageflow._engine.waiting import StageParked
 from stageflow.context import PipelineContext, StageContext
 from stageflow.errors import ContractErrorInfo, did_you_mean
 from stageflow.observability.wide_events import WideEventEmitter
 from stageflow.pipeline.functions import (
+    FunctionStage,
     RunInput,
     RunInputError,
     bind_functions,
@@ -41,8 +42,18 @@ from stageflow.stages import StageKind, StageOutput
 if TYPE_CHECKING:
     from stageflow.contracts.clock import Clock
     from stageflow.contracts.error_normalizer import ErrorNormalizer
+    from stageflow.pipeline.nested import Inputs, Outputs, SubpipelineStage
 
-__all__ = ("UnifiedStageGraph", "UnifiedStageSpec", "raise_for_report")
+__all__ = (
+    "UnifiedStageGraph",
+    "UnifiedStageSpec",
+    "as_node",
+    "each_of",
+    "make_node",
+    "raise_for_report",
+)
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True, hash=False)
@@ -84,6 +95,8 @@ class UnifiedStageSpec:
 class UnifiedStageGraph:
     """A validated graph of stages; immutable, safe to run many times at once.
 
+    As the runner of a stage it is a part of another pipeline, as `as_stage` has it.
+
     Args:
         specs: The stages.
         name: The pipeline's name.
@@ -106,6 +119,8 @@ class UnifiedStageGraph:
         PipelineValidationError: If anything is wrong with the definition; it lists every fault.
     """
 
+    kind = StageKind.WORK
+
     def __init__(
         self,
         specs: Iterable[UnifiedStageSpec | Node],
@@ -125,9 +140,11 @@ class UnifiedStageGraph:
         known_faults: Sequence[ContractErrorInfo] = (),
     ) -> None:
         faults = list(known_faults)
-        nodes = [spec if isinstance(spec, Node) else spec.to_node() for spec in specs]
-        bound, self._inputs = bind_functions(nodes, faults)
-        layers = sorted(interceptors or (), key=lambda layer: getattr(layer, "priority", 0))
+        nodes = each_of(specs, as_node, "specs", "a list of stages", faults)
+        if not nodes:
+            raise_faults(faults, pipeline=name)  # that there is none is not the mistake
+        bound, self._inputs = bind_functions(_with_pipelines_as_stages(nodes, faults), faults)
+        layers = _by_priority(() if interceptors is None else interceptors, faults)
         self._plan = compile_plan(
             bound,
             name=name,
@@ -225,6 +242,24 @@ class UnifiedStageGraph:
         context = ctx if isinstance(ctx, PipelineContext) else ctx.as_pipeline_context()
         self.check_inputs(context.inputs)
         return await Run(self._plan, context, options or self._options).execute()
+
+    def as_stage(
+        self, *, inputs: Inputs | None = None, outputs: Outputs | None = None
+    ) -> SubpipelineStage:
+        """Return the graph as a runner: a stage of another pipeline.
+
+        Args:
+            inputs: The child's run inputs, as `{input: key}` or as a function of the stage's
+                context; the run's inputs and what the dependencies gave unless said.
+            outputs: The stage's data, as `{key: stage}` or as a function of the child's outputs;
+                the data of the last stages unless said.
+
+        Raises:
+            PipelineValidationError: If anything is wrong with the outputs.
+        """
+        from stageflow.pipeline.nested import SubpipelineStage  # stands above the graph
+
+        return SubpipelineStage(self, inputs=inputs, outputs=outputs)
 
     def with_max_concurrency(self, limit: int | None) -> UnifiedStageGraph:
         """Return a graph that runs at most *limit* stages at once, and is the same otherwise.
@@ -325,6 +360,99 @@ def make_node(
         with contextlib.suppress(ValueError):
             kind = StageKind.TRANSFORM if kind is None else StageKind(kind)
     return Node(name, runner, kind, dependencies, conditional, config, policy)  # type: ignore[arg-type]
+
+
+def as_node(item: Any) -> Node:
+    """Return anything that can be a stage as the engine takes it.
+
+    Raises:
+        PipelineValidationError: If it cannot be a stage.
+    """
+    if isinstance(item, Node):
+        return item
+    if isinstance(item, FunctionStage):
+        return make_node(
+            item.name,
+            item,
+            item.kind,
+            item.after,
+            conditional=item.conditional,
+            policy=item.policy,
+        )
+    to_node = getattr(item, "to_node", None)
+    if callable(to_node) and not isinstance(item, type):
+        node: Node = to_node()
+        return node
+    shown = item.__name__ if isinstance(item, type) else f"{item!r:.100}"
+    what = f"{shown} is not a stage."
+    hint = (
+        f"Give it a name: with_stage({shown.lower()!r}, {shown})."
+        if isinstance(item, type)
+        else "Decorate a function with @stage, or use with_stage(name, runner)."
+    )
+    raise PipelineValidationError(what, (), fault("RUNNER", what, hint))
+
+
+def each_of(
+    given: Any,
+    convert: Callable[[Any], T],
+    parameter: str,
+    wanted: str,
+    faults: list[ContractErrorInfo],
+) -> list[T]:
+    """Return what *convert* makes of each item that is *given*, adding to *faults* the others.
+
+    Args:
+        given: The items; it is a fault if they are not several.
+        convert: Makes something of one; raises `PipelineValidationError` if it cannot.
+        parameter: What the caller calls the items.
+        wanted: What they must be.
+        faults: Collects faults.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        faults.append(choice_fault(parameter, given, wanted))
+        return []
+    made = []
+    for item in given:
+        try:
+            made.append(convert(item))
+        except PipelineValidationError as error:
+            faults.extend(error.faults)
+    return made
+
+
+def _by_priority(interceptors: Any, faults: list[ContractErrorInfo]) -> list[Layer]:
+    def checked(layer: Any) -> tuple[float, Layer]:
+        priority = 0 if isinstance(layer, type) else getattr(layer, "priority", 0)
+        if isinstance(priority, int | float):
+            return priority, layer
+        faults.append(choice_fault(f"the priority of {layer!r:.100}", priority, "a number"))
+        return 0, layer
+
+    wanted = "a list of interceptors, such as [LoggingInterceptor()]"
+    found = each_of(interceptors, checked, "interceptors", wanted, faults)
+    return [layer for _, layer in sorted(found, key=lambda pair: pair[0])]
+
+
+def _with_pipelines_as_stages(nodes: list[Node], faults: list[ContractErrorInfo]) -> list[Node]:
+    """Return *nodes* with each runner that is a pipeline made a stage, adding what is wrong."""
+    return [
+        _as_stage(node, faults) if hasattr(type(node.runner), "as_stage") else node
+        for node in nodes
+    ]
+
+
+def _as_stage(node: Node, faults: list[ContractErrorInfo]) -> Node:
+    pipeline: Any = node.runner
+    try:
+        return attrs.evolve(node, runner=pipeline.as_stage())
+    except PipelineValidationError as error:
+        where = f"In pipeline {pipeline.name!r}, which is stage {node.name!r}: "
+        faults.extend(attrs.evolve(f, summary=f"{where}{f.summary}") for f in error.faults)
+        return attrs.evolve(node, runner=_never_run)
+
+
+async def _never_run(_: StageContext) -> None: ...
 
 
 def _stages(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from stageflow.builtin import _sqlite
+from stageflow.builtin import _sqlite, _sqlite_errors
 from stageflow.builtin._sqlite import Schema, SqliteDatabase
 from stageflow.contracts.storage import (
     StorageBusyError,
@@ -386,6 +386,30 @@ async def test_other_faults_keep_the_message_of_sqlite(database):
     with pytest.raises(StorageError, match="no such table: nowhere") as caught:
         await database.read(lambda c: c.execute("select * from nowhere"))
     assert type(caught.value) is StorageError
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        (sqlite3.SQLITE_FULL, StorageFullError),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, StorageFullError),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, StorageBusyError),
+        (sqlite3.SQLITE_READONLY_DBMOVED, StorageReadOnlyError),
+        (sqlite3.SQLITE_CORRUPT_INDEX, StorageCorruptError),
+        (sqlite3.SQLITE_NOTADB, StorageCorruptError),
+        (sqlite3.SQLITE_CANTOPEN_ISDIR, StorageUnavailableError),
+        (None, StorageError),
+    ],
+)
+def test_result_codes_and_their_extensions_have_a_meaning(code, meaning):
+    fault = sqlite3.OperationalError("said SQLite")
+    if code is not None:
+        fault.sqlite_errorcode = code
+    told = _sqlite_errors.translated(fault, "a/file")
+    assert (type(told), told.storage) == (meaning, "a/file")
+    assert "said SQLite" in told.message
+    assert told.hint
 
 
 # --- from threads without an event loop -----------------------------------------

@@ -34,6 +34,11 @@ _CORRUPT: Final[_Meaning] = (
     "is not a sound SQLite database",
     "Put it aside and restore a copy, or start with a new file.",
 )
+_FULL: Final[_Meaning] = (
+    StorageFullError,
+    "has no room left",
+    "Free some space on its disk, or prune old runs.",
+)
 _MEANINGS: Final[dict[int, _Meaning]] = {
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
@@ -42,11 +47,9 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
         "cannot be written",
         "Look at the rights of the file and of its folder, or choose another place.",
     ),
-    sqlite3.SQLITE_FULL: (
-        StorageFullError,
-        "has no room left",
-        "Free some space on its disk, or prune old runs.",
-    ),
+    sqlite3.SQLITE_FULL: _FULL,
+    # The file beside it that connections share could not be made longer.
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_CORRUPT: _CORRUPT,
     sqlite3.SQLITE_NOTADB: _CORRUPT,
     sqlite3.SQLITE_CANTOPEN: (
@@ -59,13 +62,13 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
 
 def is_busy(exc: sqlite3.Error) -> bool:
     """Return whether another connection is in the way, which passes."""
-    return _primary_code(exc) == sqlite3.SQLITE_BUSY
+    return _primary(_code(exc)) == sqlite3.SQLITE_BUSY
 
 
 def translated(exc: sqlite3.Error | OSError, path: str) -> StorageError:
     """Return what *exc* means for the file at *path*."""
-    code = _primary_code(exc) if isinstance(exc, sqlite3.Error) else sqlite3.SQLITE_CANTOPEN
-    error, what, hint = _MEANINGS.get(code, _OTHERWISE)
+    code = _code(exc) if isinstance(exc, sqlite3.Error) else sqlite3.SQLITE_CANTOPEN
+    error, what, hint = _MEANINGS.get(code) or _MEANINGS.get(_primary(code), _OTHERWISE)
     return error(f"{path} {what}: {exc}.", storage=path, hint=hint)
 
 
@@ -87,6 +90,10 @@ def sound(path: str, subject: str) -> Iterator[None]:
         raise damaged(path, subject, f"{exc}.") from exc
 
 
-def _primary_code(exc: sqlite3.Error) -> int:
+def _code(exc: sqlite3.Error) -> int:
+    return int(getattr(exc, "sqlite_errorcode", 0))
+
+
+def _primary(code: int) -> int:
     # An extended code carries the primary one in its lowest byte.
-    return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
+    return code & 0xFF

@@ -67,8 +67,8 @@ class Hear:
     provider: MockSTTProvider
 
     async def execute(self, ctx: StageContext) -> dict[str, Any]:
-        """Understand the run's input `audio`."""
-        response = await self.provider.transcribe(ctx.inputs.get("audio"))
+        """Understand the run's input `audio`, if there is one."""
+        response = await self.provider.transcribe(ctx.inputs.get("audio", default=b""))
         return {"text": response.text, "confidence": response.confidence}
 
 

@@ -15,7 +15,7 @@ from stageflow import (
     cleanup_on_cancel,
     run_with_cleanup,
 )
-from stageflow.pipeline import TaskCancelledError, TaskGroupClosedError
+from stageflow.pipeline import CleanupTimeoutError, TaskCancelledError, TaskGroupClosedError
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +200,35 @@ async def test_a_callback_that_takes_too_long_does_not_keep_the_others_from_runn
     [(name, error)] = failed
     assert name == "hangs"
     assert isinstance(error, TimeoutError)
+
+
+async def test_a_cleanup_that_hangs_is_named_with_its_limit_and_what_to_do(caplog):
+    registry = CleanupRegistry()
+    registry.register(hangs, name="close the pool")
+    _, [(_, error)] = await registry.run_all(timeout=0.02)
+    assert isinstance(error, CleanupTimeoutError)
+    assert error.cleanup == "close the pool"
+    assert error.timeout == pytest.approx(0.02, abs=0.01)
+    assert "'close the pool' did not end within 0.0" in error.message
+    assert "cleanup_timeout" in error.hint
+    assert "close the pool" in caplog.text
+    assert "cleanup_timeout" in caplog.text
+
+
+async def test_a_timeout_that_a_cleanup_ran_into_itself_stays_its_own_error():
+    async def times_out():
+        raise TimeoutError("the server does not answer")
+
+    registry = CleanupRegistry()
+    registry.register(times_out)
+    _, [(_, error)] = await registry.run_all()
+    assert type(error) is TimeoutError
+
+    async def works():
+        pass
+
+    with pytest.raises(TimeoutError, match="does not answer"):
+        await run_with_cleanup(works(), times_out)
 
 
 def test_a_callback_can_be_taken_back():

@@ -12,14 +12,36 @@ import anyio
 
 from stageflow._engine.threads import runs_on_asyncio
 from stageflow.contracts.logs import get_logger
+from stageflow.errors import RunError, StageflowError
 
-__all__ = ("CleanupRegistry", "cleanup_on_cancel", "run_with_cleanup")
+__all__ = ("CleanupRegistry", "CleanupTimeoutError", "cleanup_on_cancel", "run_with_cleanup")
 
 T = TypeVar("T")
 
 _log = get_logger(__name__)
 _LEAST_SECONDS = 0.01
 _BLOCK_SECONDS = 10.0
+
+
+class CleanupTimeoutError(RunError, TimeoutError):
+    """A clean-up took longer than its share of the time, and was given up.
+
+    Attributes:
+        cleanup: Its name.
+        timeout: Its share, in seconds.
+    """
+
+    code = "SF370"
+
+    def __init__(self, cleanup: str, timeout: float) -> None:
+        super().__init__(
+            f"Clean-up {cleanup!r} did not end within {timeout:.3g} s, its share of the time that"
+            " all clean-ups have together, and was given up.",
+            hint="See whether what it was to free is free. Bound what it waits for, or allow"
+            " more time with `cleanup_timeout`.",
+        )
+        self.cleanup = cleanup
+        self.timeout = timeout
 
 
 class CleanupRegistry:
@@ -74,7 +96,8 @@ class CleanupRegistry:
                 at least a hundredth of a second.
 
         Returns:
-            The names of those that completed, and the names and errors of those that did not.
+            The names of those that completed, and the names and errors of those that did not;
+            the error of one that took too long is a `CleanupTimeoutError`.
 
         Raises:
             BaseException: The last error of a callback that is no `Exception`, such as
@@ -88,13 +111,11 @@ class CleanupRegistry:
             share = (ends - anyio.current_time()) / len(self._callbacks)
             label, callback = self._callbacks.pop()
             try:
-                with anyio.fail_after(max(_LEAST_SECONDS, share), shield=True):
-                    value = callback()
-                    if inspect.isawaitable(value):
-                        await value
+                await _call_within(max(_LEAST_SECONDS, share), label, callback)
             except BaseException as error:  # noqa: BLE001 - the others still run
                 failed.append((label, error))
-                _log.warning("cleanup.failed", cleanup=label, error=repr(error))
+                shown = str(error) if isinstance(error, StageflowError) else repr(error)
+                _log.warning("cleanup.failed", cleanup=label, error=shown)
                 if not isinstance(error, Exception) and not _came_from_within(error):
                     fatal = error
             else:
@@ -155,12 +176,21 @@ async def _cleaned_up(
             error.add_note(f"Its clean-up {label!r} failed: {failure!r}")
         raise
     for _, failure in await _failures(registry, timeout):
-        if not isinstance(failure, TimeoutError):
+        if not isinstance(failure, CleanupTimeoutError):
             raise failure
 
 
 async def _failures(registry: CleanupRegistry, timeout: float) -> list[tuple[str, BaseException]]:
     return (await registry.run_all(timeout=timeout))[1]
+
+
+async def _call_within(timeout: float, label: str, callback: Callable[[], Any]) -> None:
+    with anyio.move_on_after(timeout, shield=True) as scope:
+        value = callback()
+        if inspect.isawaitable(value):
+            await value
+    if scope.cancelled_caught:
+        raise CleanupTimeoutError(label, timeout)
 
 
 def _came_from_within(error: BaseException) -> bool:

@@ -1,6 +1,11 @@
 """The first door: pipelines of stage classes and of functions that are stages."""
 
-from stageflow._engine.cleanup import CleanupRegistry, cleanup_on_cancel, run_with_cleanup
+from stageflow._engine.cleanup import (
+    CleanupRegistry,
+    CleanupTimeoutError,
+    cleanup_on_cancel,
+    run_with_cleanup,
+)
 from stageflow._engine.errors import (
     GuardRetryExhaustedError,
     OutputSchemaError,
@@ -72,6 +77,7 @@ __all__ = (
     "CancellationToken",
     "ChildRunTracker",
     "CleanupRegistry",
+    "CleanupTimeoutError",
     "ContractErrorInfo",
     "ContractSuggestion",
     "CycleDetectedError",

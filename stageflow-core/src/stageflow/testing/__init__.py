@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from stageflow.testing.event_sink import EventSinkConformance
     from stageflow.testing.io_manager import IOManagerConformance
     from stageflow.testing.item_reader import ItemReaderConformance
+    from stageflow.testing.parallel_coordinator import ParallelCoordinatorConformance
     from stageflow.testing.resource import ResourceConformance
+    from stageflow.testing.routing_coordinator import RoutingCoordinatorConformance
     from stageflow.testing.run_store import RunStoreConformance
+    from stageflow.testing.scatter_coordinator import ScatterCoordinatorConformance
     from stageflow.testing.serializer import SerializerConformance
     from stageflow.testing.telemetry_emitter import TelemetryEmitterConformance
 
@@ -30,8 +33,11 @@ __all__ = (
     "EventSinkConformance",
     "IOManagerConformance",
     "ItemReaderConformance",
+    "ParallelCoordinatorConformance",
     "ResourceConformance",
+    "RoutingCoordinatorConformance",
     "RunStoreConformance",
+    "ScatterCoordinatorConformance",
     "SerializerConformance",
     "TelemetryEmitterConformance",
     "TestClock",
@@ -46,8 +52,11 @@ _KITS = {
     "EventSinkConformance": "event_sink",
     "IOManagerConformance": "io_manager",
     "ItemReaderConformance": "item_reader",
+    "ParallelCoordinatorConformance": "parallel_coordinator",
     "ResourceConformance": "resource",
+    "RoutingCoordinatorConformance": "routing_coordinator",
     "RunStoreConformance": "run_store",
+    "ScatterCoordinatorConformance": "scatter_coordinator",
     "SerializerConformance": "serializer",
     "TelemetryEmitterConformance": "telemetry_emitter",
 }

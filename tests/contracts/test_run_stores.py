@@ -7,6 +7,7 @@ import pytest
 from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.contracts.run_store import RunStoreCapabilities
+from stageflow.testing.faults import FaultyStore
 from stageflow.testing.run_store import RunStoreConformance
 
 EVERYTHING = RunStoreCapabilities(
@@ -36,4 +37,15 @@ class TestSqliteRunStore(RunStoreConformance):
     async def store(self, tmp_path):
         path = tmp_path / "runs.sqlite3"
         async with SqliteRunStore(path, synchronous="normal", clock=self.clock) as store:
+            yield store
+
+
+class TestFaultyStore(RunStoreConformance):
+    """Without a fault it is as good as what it wraps."""
+
+    capabilities = EVERYTHING
+
+    @pytest.fixture
+    async def store(self):
+        async with FaultyStore(MemoryRunStore(clock=self.clock)) as store:
             yield store

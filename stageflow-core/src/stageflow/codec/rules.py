@@ -80,7 +80,8 @@ def _suggestion(cls: type, name: str) -> tuple[Encode, Decode]:
     if issubclass(cls, enum.Flag):
         return attrgetter("value"), cls
     if issubclass(cls, enum.Enum):
-        return attrgetter("name"), cls.__getitem__
+        # `cls.__getitem__` would be the text's own, where the members are texts.
+        return attrgetter("name"), lambda member: cls[member]
     if attrs.has(cls):
         return _record(cls, name, {f.name: f.alias if f.init else None for f in attrs.fields(cls)})
     if dataclasses.is_dataclass(cls):

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from stageflow.codec import codec_type
 from stageflow.context.values import (
     SnapshotFormatError,
     as_mapping,
@@ -24,6 +25,7 @@ from stageflow.context.values import (
 __all__ = ("Conversation", "Message", "RoutingDecision")
 
 
+@codec_type(name="stageflow.Message")
 @attrs.frozen
 class Message:
     """One message of a conversation.
@@ -65,6 +67,7 @@ class Message:
         )
 
 
+@codec_type(name="stageflow.RoutingDecision")
 @attrs.frozen
 class RoutingDecision:
     """Which agent, pipeline and topology were chosen for a request, and why.
@@ -106,6 +109,7 @@ class RoutingDecision:
         )
 
 
+@codec_type(name="stageflow.Conversation")
 @attrs.frozen
 class Conversation:
     """The messages so far, oldest first, and the routing decision if one was made.

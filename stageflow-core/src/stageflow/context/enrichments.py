@@ -8,6 +8,7 @@ from uuid import UUID
 
 import attrs
 
+from stageflow.codec import codec_type
 from stageflow.context.values import (
     as_mapping,
     as_sequence,
@@ -23,6 +24,7 @@ from stageflow.context.values import (
 __all__ = ("DocumentEnrichment", "Enrichments", "MemoryEnrichment", "ProfileEnrichment")
 
 
+@codec_type(name="stageflow.ProfileEnrichment")
 @attrs.frozen
 class ProfileEnrichment:
     """What is known of the user.
@@ -64,6 +66,7 @@ class ProfileEnrichment:
         )
 
 
+@codec_type(name="stageflow.MemoryEnrichment")
 @attrs.frozen(kw_only=True)
 class MemoryEnrichment:
     """What is remembered from earlier exchanges.
@@ -101,6 +104,7 @@ class MemoryEnrichment:
         )
 
 
+@codec_type(name="stageflow.DocumentEnrichment")
 @attrs.frozen(kw_only=True)
 class DocumentEnrichment:
     """A document that belongs to the request.
@@ -142,6 +146,7 @@ class DocumentEnrichment:
         )
 
 
+@codec_type(name="stageflow.Enrichments")
 @attrs.frozen
 class Enrichments:
     """All that was looked up for a request, in typed groups.

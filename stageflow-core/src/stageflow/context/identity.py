@@ -9,6 +9,7 @@ from uuid import UUID
 
 import attrs
 
+from stageflow.codec import codec_type
 from stageflow.context.values import (
     as_mapping,
     frozen_dict,
@@ -33,6 +34,7 @@ ID_FIELDS = (
 """The names of the six ids, in the order in which they are written."""
 
 
+@codec_type(name="stageflow.RunIdentity")
 @attrs.frozen
 class RunIdentity:
     """The ids of one run and of those on whose behalf it runs.

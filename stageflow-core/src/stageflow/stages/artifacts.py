@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from stageflow.codec import codec_type
+
 __all__ = ("StageArtifact", "StageEvent")
 
 
@@ -15,6 +17,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@codec_type(name="stageflow.StageArtifact")
 @attrs.frozen
 class StageArtifact:
     """Something a stage produced that is worth keeping, such as a file or a card to show.
@@ -30,6 +33,7 @@ class StageArtifact:
     timestamp: datetime = attrs.field(factory=_now)
 
 
+@codec_type(name="stageflow.StageEvent")
 @attrs.frozen
 class StageEvent:
     """Something that happened inside a stage.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from stageflow.codec import codec_type
+
 __all__ = ("StageKind", "StageStatus")
 
 
+@codec_type(name="stageflow.StageKind")
 class StageKind(StrEnum):
     """What kind of work a stage does; a member equals its lower-case string."""
 
@@ -18,6 +21,7 @@ class StageKind(StrEnum):
     AGENT = "agent"
 
 
+@codec_type(name="stageflow.StageStatus")
 class StageStatus(StrEnum):
     """How a stage ended, or asks to go on; a member equals its lower-case string.
 

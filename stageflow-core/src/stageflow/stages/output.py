@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from stageflow.codec import codec_type
 from stageflow.errors import StageflowError
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
@@ -49,6 +50,7 @@ class _Open:
     )
 
 
+@codec_type(name="stageflow.StageOutput")
 @attrs.frozen(hash=False, weakref_slot=False)
 class StageOutput(_Open):
     """The outcome of one execution of a stage; immutable, made by the class methods below.

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from stageflow.codec import codec_type
 from stageflow.stages.artifacts import StageArtifact, StageEvent
 from stageflow.stages.kinds import StageStatus
 from stageflow.stages.output import as_artifacts, as_events, as_status
@@ -14,6 +15,7 @@ from stageflow.stages.output import as_artifacts, as_events, as_status
 __all__ = ("StageResult",)
 
 
+@codec_type(name="stageflow.StageResult")
 @attrs.frozen(hash=False)
 class StageResult:
     """The final word on one stage of one run.

@@ -298,6 +298,28 @@ async def test_a_handler_that_raises_is_an_execution_error_without_secrets(ctx, 
     )
 
 
+async def test_an_error_of_a_tool_within_a_tool_names_the_outer_one(ctx):
+    inner = AdvancedToolExecutor(tools=[definition("INNER", failure)])
+
+    async def outer(given, context):
+        return await inner.execute(action("INNER", id=uuid4()), context)
+
+    executor = AdvancedToolExecutor(tools=[definition("OUTER", outer)])
+    with pytest.raises(ToolExecutionError) as caught:
+        await executor.execute(action("OUTER", id=ACTION), ctx)
+    assert (caught.value.tool, caught.value.action_id) == ("outer", ACTION)
+    assert caught.value.cause.tool == "inner"
+    assert ctx.of(ACTION) == ["tool.invoked", "tool.started", "tool.failed"]
+
+
+async def test_a_key_of_a_rate_limit_that_raises_is_the_tools_failure(ctx):
+    limit = RateLimit(1, 10, key=lambda given: given.payload["who"])
+    executor = AdvancedToolExecutor(tools=[definition(rate_limit=limit)])
+    with pytest.raises(ToolExecutionError, match="KeyError"):
+        await executor.execute(action(), ctx)
+    assert ctx.types == ["tool.invoked", "tool.failed"]
+
+
 async def test_a_thread_that_raises_stop_iteration_loses_nothing(ctx):
     executor = AdvancedToolExecutor(tools=[definition(handler=stops)])
     with pytest.raises(ToolExecutionError, match="StopIteration"):

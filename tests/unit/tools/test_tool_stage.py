@@ -9,6 +9,7 @@ import pytest
 
 from stageflow import Pipeline, StageKind, StageOutput, StageStatus
 from stageflow.codec import Codec
+from stageflow.context import ContextSnapshot
 from stageflow.context.inputs import MissingInputError
 from stageflow.testing import create_test_stage_context
 from stageflow.tools import (
@@ -157,3 +158,14 @@ async def test_the_same_calls_of_an_execution_are_the_same_actions(executor):
     assert len(set(first)) == 3
     assert await ids(1, one, one, other) == first
     assert not set(await ids(2, one, one, other)) & set(first)
+
+
+async def test_without_a_run_no_two_actions_are_the_same(executor):
+    ctx = create_test_stage_context(
+        prior_outputs={"model": StageOutput.ok(tool_calls=[call("ADD", a=1, b=2)])},
+        stage_name="tools",
+        snapshot=ContextSnapshot(),
+    )
+    assert ctx.pipeline_run_id is None
+    one, two = [(await ToolStage(executor).execute(ctx)).data["results"][0] for _ in range(2)]
+    assert one["action_id"] != two["action_id"]

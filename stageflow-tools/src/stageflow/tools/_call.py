@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from uuid import UUID
 
 import anyio
 import attrs
@@ -134,9 +133,14 @@ class ToolCall:
         self._check(payload, faults)
         if self.definition.requires_approval:
             payload = await self._approved(payload)
-        given = attrs.evolve(
-            ToolInput.from_action(_Empty(self.action.id), self.definition.name, self.ctx),
-            payload=payload,
+        ctx, name = self.ctx, self.definition.name
+        given = ToolInput(
+            self.action.id,
+            name,
+            payload,
+            ctx.execution_mode,
+            ctx.pipeline_run_id,
+            ctx.request_id,
         )
         await self._turn(given)
         return await self._handle(given)
@@ -168,6 +172,8 @@ class ToolCall:
             await self.tool.rate.wait(given)
         except ToolRateLimitError as error:
             self._deny("rate_limited", error)
+        except Exception as cause:
+            raise self._failed(self._broken(cause)) from cause  # the limit's key raised
 
     async def _approved(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments with which the call may run, as somebody has decided."""
@@ -219,25 +225,22 @@ class ToolCall:
     async def _handle(self, given: ToolInput) -> ToolOutput:
         tool = self.definition
         try:
-            output = self._judged(
-                await call_handler(
-                    tool.handler,
-                    given,
-                    self.ctx,
-                    on_start=self._start,
-                    limiter=self.tool.places,
-                    timeout_seconds=tool.timeout_seconds,
-                    clock=self.services.clock,
-                )
+            answer = await call_handler(
+                tool.handler,
+                given,
+                self.ctx,
+                on_start=self._start,
+                limiter=self.tool.places,
+                timeout_seconds=tool.timeout_seconds,
+                clock=self.services.clock,
             )
-        except ToolExecutionError as error:
-            raise self._failed(error) from error.__cause__
         except HandlerTimeoutError:
             seconds = tool.timeout_seconds or 0
             late = ToolTimeoutError(tool.name, self.action.id, seconds)
             raise self._failed(late) from None
         except Exception as cause:
             raise self._failed(self._broken(cause)) from cause
+        output = self._judged(answer)
         if not output.success:
             self._tell_failure(output.error or "The tool failed.", "ToolOutput", None)
             return output
@@ -256,13 +259,13 @@ class ToolCall:
         name, action_id = self.definition.name, self.action.id
         if not isinstance(output, ToolOutput):
             returned = f"it returned {type(output).__name__}, not a ToolOutput"
-            raise ToolExecutionError(name, action_id, returned)
+            raise self._failed(ToolExecutionError(name, action_id, returned))
         data: Any = output.data
         if data is not None and not isinstance(data, Mapping):
             returned = f"its data is of type {type(data).__name__}, not a dictionary"
-            raise ToolExecutionError(name, action_id, returned)
+            raise self._failed(ToolExecutionError(name, action_id, returned))
         if output.success and (faults := self.tool.outputs.faults(copied(data or {}))):
-            raise ToolOutputError(name, action_id, faults)
+            raise self._failed(ToolOutputError(name, action_id, faults))
         return output
 
     def _broken(self, cause: Exception) -> ToolExecutionError:
@@ -324,12 +327,6 @@ class ToolCall:
             "action_id": str(self.action.id),
         }
         self.services.emit(self.ctx, type, {**about, **facts})
-
-
-@attrs.frozen
-class _Empty:
-    id: UUID
-    payload: None = None
 
 
 def readable(payload: Any, max_bytes: int) -> tuple[dict[str, Any], list[str]]:

@@ -79,13 +79,17 @@ class _Decorator(Protocol):
     """What `tool` gives when it is called with arguments."""
 
     @overload
-    def __call__(self, target: type[T], /) -> type[T]: ...
+    def __call__(  # type: ignore[overload-overlap]  # a class is callable, and comes first
+        self, target: type[T], /
+    ) -> type[T]: ...
     @overload
     def __call__(self, target: Callable[..., Any], /) -> FunctionTool: ...
 
 
 @overload
-def tool(target: type[T], /) -> type[T]: ...
+def tool(  # type: ignore[overload-overlap]  # a class is callable, and comes first
+    target: type[T], /
+) -> type[T]: ...
 @overload
 def tool(target: Callable[..., Any], /) -> FunctionTool: ...
 @overload

@@ -83,7 +83,9 @@ class ToolCallResult:
             (_STATUS[kind] for kind in type(outcome).__mro__ if kind in _STATUS),
             ToolCallStatus.FAILED,
         )
-        told = ToolOutput.fail(outcome.message)
+        # A model that mistook a name is told the near ones.
+        hint = f" {outcome.hint}" if status is ToolCallStatus.NOT_FOUND and outcome.hint else ""
+        told = ToolOutput.fail(f"{outcome.message}{hint}")
         return cls(call_id, name, action_id, status, told, outcome)
 
     @property

@@ -57,9 +57,9 @@ class ToolStage:
             MissingInputError: No dependency has the key.
         """
         calls = self._calls(ctx)
-        results = await self._executor.execute_calls(
-            calls, ctx, provider=self._shape, key=ctx.execution_key
-        )
+        # A decision on the same call of another attempt is found; one of another run never is.
+        key = None if ctx.pipeline_run_id is None else ctx.execution_key
+        results = await self._executor.execute_calls(calls, ctx, provider=self._shape, key=key)
         shaped = [self._shape.result(each.call_id, each.name, each.output) for each in results]
         artifacts: list[StageArtifact] = []
         for each in results:

@@ -3,6 +3,7 @@
 from stageflow.runtime.durable import Durability, DurabilityError, RunNotResumableError
 from stageflow.runtime.outcome import Buildable, Runnable, RunOutcome
 from stageflow.runtime.runtime import CHOSEN, Recovery, RunCheck, Runtime, RuntimeCloseError
+from stageflow.runtime.shared import SharedState, Versioned
 
 __all__ = (
     "CHOSEN",
@@ -16,4 +17,6 @@ __all__ = (
     "Runnable",
     "Runtime",
     "RuntimeCloseError",
+    "SharedState",
+    "Versioned",
 )

@@ -39,6 +39,7 @@ from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink
 from stageflow.runtime.durable import (
     LEASE_SECONDS,
     Durability,
+    DurabilityError,
     RunDocument,
     RunNotResumableError,
     Tenure,
@@ -48,6 +49,7 @@ from stageflow.runtime.durable import (
 from stageflow.runtime.outcome import Buildable, Runnable, RunOutcome
 from stageflow.runtime.owners import is_gone, this_process
 from stageflow.runtime.recording import Recorder, create_record
+from stageflow.runtime.shared import SharedState
 
 if TYPE_CHECKING:
     from stageflow.plugins import Plugins
@@ -634,6 +636,22 @@ class Runtime:
             found += page
             if dry_run or not page:
                 return found
+
+    def shared(self, namespace: str) -> SharedState:
+        """Return the values of *namespace* that runs and processes share in the run store.
+
+        Raises:
+            DurabilityError: If the store shares no values.
+        """
+        self._check_open()
+        if not RunStoreCapabilities.of(self._run_store).shared_values:
+            raise DurabilityError(
+                "The run store of this Runtime shares no values."
+                if self._run_store is not None
+                else "This Runtime has no run store, which would share values.",
+                hint="Choose one that does, such as 'memory' or 'sqlite'.",
+            )
+        return SharedState(self._run_store, namespace)
 
     def _check_open(self) -> None:
         if not self._entered:

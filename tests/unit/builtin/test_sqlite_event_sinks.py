@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import anyio
 import pytest
 
+from stageflow.builtin._sqlite import _Worker
 from stageflow.builtin.sqlite_event_sink import SqliteEventSink, StoredEvent
 from stageflow.contracts.event_sink import EventSink, EventSinkError
 from stageflow.contracts.storage import StorageError
@@ -42,6 +45,34 @@ async def test_an_event_comes_back_as_it_was(path):
             ),
             StoredEvent(id=2, type="b", recorded_at=AT + timedelta(seconds=1), data=None),
         ]
+
+
+async def test_a_closed_sink_has_closed_its_file(path, monkeypatch):
+    told, begun, go_on = [], threading.Event(), threading.Event()
+    close = _Worker._close
+
+    def slowly(worker):
+        if worker._connection is not None:
+            begun.set()
+            go_on.wait(10)
+            close(worker)
+            told.append("file")
+
+    monkeypatch.setattr(_Worker, "_close", slowly)
+
+    async def close_it(sink):
+        await sink.aclose()
+        told.append("sink")
+
+    async with SqliteEventSink(path) as sink:
+        await sink.emit(type="a", data=None)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close_it, sink)
+            await anyio.to_thread.run_sync(begun.wait, 10)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+    assert told == ["file", "sink"]
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
 def test_it_is_an_event_sink(path):

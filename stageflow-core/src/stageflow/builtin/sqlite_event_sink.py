@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import anyio
 import attrs
 
 from stageflow.builtin._buffered_sink import BufferedSink, Target
-from stageflow.builtin._sqlite import Schema, SqliteDatabase, Work, _Job, _transact
+from stageflow.builtin._sqlite import Schema, SqliteDatabase
 from stageflow.events.encoding import to_json
 
 __all__ = ("SqliteEventSink", "StoredEvent")
@@ -71,37 +68,6 @@ _SELECT: Final = """
 """
 
 
-class _EventTable(SqliteDatabase):
-    """The file that rows are written to, here from the writer's thread."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, schema=_EVENTS, synchronous="normal")
-
-    def open_now(self) -> None:
-        self._wait_for(lambda _: None)
-
-    def write_rows(self, rows: Sequence[_Row]) -> None:
-        def insert(connection: sqlite3.Connection) -> None:
-            connection.executemany(_INSERT, rows)
-
-        self._wait_for(lambda connection: _transact(connection, "begin immediate", insert))
-
-    def close_now(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._worker.jobs.put(None)
-
-    def _wait_for(self, work: Work[None]) -> None:
-        """Have the database's thread do *work* and wait for it in this one."""
-        done = threading.Event()
-        job: _Job[None] = _Job(work, lambda call: call() and None, cast("anyio.Event", done))
-        self._worker.start()
-        self._worker.jobs.put(job)
-        done.wait()
-        if job.error is not None:
-            raise job.error
-
-
 class SqliteEventSink(BufferedSink[_Row]):
     """Keeps events in a SQLite file, where they can be read by run and by type.
 
@@ -128,9 +94,13 @@ class SqliteEventSink(BufferedSink[_Row]):
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self.path: Final = Path(path)
-        self._table = _EventTable(self.path)
+        self._table = table = SqliteDatabase(self.path, schema=_EVENTS, synchronous="normal")
+
+        def write(rows: Sequence[_Row]) -> None:
+            table.write_now(lambda connection: connection.executemany(_INSERT, rows))
+
         super().__init__(
-            Target(self._table.open_now, self._table.write_rows, self._table.close_now),
+            Target(table.open_now, write, table.close_now),
             max_buffer=max_buffer,
             batch_size=batch_size,
             flush_interval=flush_interval,

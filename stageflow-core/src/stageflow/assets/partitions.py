@@ -541,16 +541,24 @@ class _Product(Partitions):
         return f"{listed} ({len(self):,})"
 
 
-_ESCAPED = re.compile(r"\\(.)")
-
-
 def _escape(text: str) -> str:
     return re.sub(r"([\\,=])", r"\\\1", text)
 
 
 def _pieces(text: str, separator: str) -> list[str]:
     """Return what stands between separators that no backslash stands before; not unescaped."""
-    return re.findall(rf"(?:\\.|[^\\{separator}])+|(?<={separator})$|^$", text) or [""]
+    pieces, escaped = [""], False
+    for character in text:
+        if character == separator and not escaped:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+        escaped = character == "\\" and not escaped
+    return pieces
+
+
+def _unescape(piece: str) -> str:
+    return re.sub(r"\\(.)", r"\1", piece, flags=re.DOTALL)
 
 
 @attrs.frozen(init=False)
@@ -582,7 +590,7 @@ class TuplePartitions(_Product):
         if len(pieces) != len(self.parts):
             raise self.unknown(text, f"it has {len(pieces)} parts, not {len(self.parts)}")
         pairs = zip(self.parts, pieces, strict=True)
-        return tuple(part.parse(_ESCAPED.sub(r"\1", piece)) for part, piece in pairs)
+        return tuple(part.parse(_unescape(piece)) for part, piece in pairs)
 
 
 @attrs.frozen(init=False)
@@ -630,12 +638,12 @@ class MultiPartitions(_Product):
         found: dict[str, Any] = {}
         for piece in _pieces(text, ","):
             name, *rest = _pieces(piece, "=")
-            name = _ESCAPED.sub(r"\1", name)
+            name = _unescape(name)
             part = self.dimensions.get(name)
             if part is None or len(rest) != 1:
                 names = ", ".join(self.names)
                 raise self.unknown(text, f"its dimensions are {names}, each as name=key")
-            found[name] = part.parse(_ESCAPED.sub(r"\1", rest[0]))
+            found[name] = part.parse(_unescape(rest[0]))
         if missing := [name for name in self.names if name not in found]:
             raise self.unknown(text, f"{', '.join(missing)} is missing")
         return {name: found[name] for name in self.names}

@@ -29,6 +29,7 @@ from stageflow.assets.records import AssetEntry, AssetRecord, AssetRecords
 from stageflow.assets.survey import AssetStatus, Step, StepId, Survey, Surveyor, own_partition
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.io_manager import AssetNotFoundError
+from stageflow.contracts.logs import get_logger
 from stageflow.contracts.partitions import Partition
 from stageflow.contracts.run_store import RunStoreCapabilities
 from stageflow.errors import ConfigurationError
@@ -38,6 +39,8 @@ from stageflow.runtime import RunOutcome, Runtime
 from stageflow.stages import StageStatus
 
 __all__ = ("AssetStore", "Materialization")
+
+_log = get_logger(__name__)
 
 _PAGE: Final = 500
 _MISSING: Final = object()
@@ -394,10 +397,12 @@ class AssetStore:
             "timestamp": self._clock.now().isoformat(),
             **facts,
         }
-        for emitter in self._runtime.telemetry:
-            lifecycle_telemetry(emitter)(type, dict(told))
-        for listener in (*self._listeners, *listeners):
-            listener(type, dict(told))
+        emitters = map(lifecycle_telemetry, self._runtime.telemetry)
+        for listener in (*emitters, *self._listeners, *listeners):
+            try:
+                listener(type, dict(told))
+            except Exception:  # noqa: BLE001 - a listener is told, it does not decide
+                _log.exception("listener.failed", event_type=type, listener=repr(listener))
         if self._runtime.event_sink is not None:
             deliver(self._runtime.event_sink, type, told)
 

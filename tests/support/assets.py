@@ -48,7 +48,7 @@ class Backends:
     ) -> AsyncIterator[AssetStore]:
         """Give the assets with these backends, as a process would open them."""
         options.setdefault("io_manager", self.data)
-        options.setdefault("listeners", [lambda type, data: self.events.append((type, data))])
+        options.setdefault("listeners", [lambda kind, data: self.events.append((kind, data))])
         runtime = Runtime(
             run_store=self.run_store, event_sink=None, clock=self.clock, resources=resources
         )
@@ -57,4 +57,4 @@ class Backends:
 
     def types(self) -> list[str]:
         """The types of the asset events so far, in order."""
-        return [type for type, _ in self.events if type.startswith("asset.")]
+        return [kind for kind, _ in self.events if kind.startswith("asset.")]

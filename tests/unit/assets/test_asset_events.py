@@ -59,7 +59,7 @@ def a():
 
 
 def of_assets(events):
-    return [(type, data) for type, data in events if type.startswith("asset.")]
+    return [(kind, data) for kind, data in events if kind.startswith("asset.")]
 
 
 async def test_golden_events_of_assets(backends, a):
@@ -109,10 +109,10 @@ async def test_golden_events_of_one_who_waits(backends):
         while "asset.waiting" not in backends.types():
             await anyio.lowlevel.checkpoint()
         let_go.set()
-    told = {type: data for type, data in of_assets(backends.events)}
+    told = dict(of_assets(backends.events))
     whole = {"asset": "a", "partition": None, "partition_key": "-"}
     assert_golden(
-        [(type, told[type]) for type in ("asset.waiting", "asset.skipped")],
+        [(kind, told[kind]) for kind in ("asset.waiting", "asset.skipped")],
         [
             ("asset.waiting", base(**IN_RUN, **whole, other_run_id=ANY_ID)),
             ("asset.skipped", base(**IN_RUN, **whole, reason="made_by_another_run")),
@@ -126,7 +126,7 @@ async def test_sinks_are_told_each_event_once_and_the_records_of_runs_hold_their
     async with Runtime(event_sink=sink) as runtime, AssetStore([a], runtime) as store:
         await store.materialize("a", "x")
         await store.materialize("a", "x")
-    assert [type for type, _ in of_assets(sink.events)] == ["asset.materialized", "asset.skipped"]
+    assert [kind for kind, _ in of_assets(sink.events)] == ["asset.materialized", "asset.skipped"]
 
 
 async def test_the_log_of_a_run_tells_what_it_made(backends, a):
@@ -150,4 +150,4 @@ async def test_a_listener_that_fails_changes_nothing(backends, a):
 def test_events_of_assets_are_not_cores_and_can_be_printed():
     assert not set(ASSET_EVENTS) & set(EVENTS)
     page = ASSET_EVENTS.to_markdown()
-    assert all(f"## {type}\n" in page for type in ASSET_EVENTS)
+    assert all(f"## {kind}\n" in page for kind in ASSET_EVENTS)

@@ -35,14 +35,17 @@ async def test_the_second_waits_and_uses_what_the_first_makes(backends):
     async def one(store):
         done.append(await store.materialize("a"))
 
-    async with backends.open([slow.asset]) as first, backends.open([slow.asset]) as second:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one, first)
-            await slow.entered.wait()
-            tasks.start_soon(one, second)
-            while "asset.waiting" not in backends.types():
-                await anyio.lowlevel.checkpoint()
-            slow.let_go.set()
+    async with (
+        backends.open([slow.asset]) as first,
+        backends.open([slow.asset]) as second,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(one, first)
+        await slow.entered.wait()
+        tasks.start_soon(one, second)
+        while "asset.waiting" not in backends.types():
+            await anyio.lowlevel.checkpoint()
+        slow.let_go.set()
     assert slow.made == 1
     assert {each.state for each in done} == {"materialized", "made_by_another_run"}
     assert done[0].record == done[1].record

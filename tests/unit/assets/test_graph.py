@@ -102,7 +102,7 @@ def test_all_faults_come_at_once_each_with_its_code_and_its_way_out():
     }
     told = "\n".join(map(str, faults))
     for text in (
-        "Asset 'c' is made from 'dd', which there is not. Hint: Add it, or correct the name. "
+        "Asset 'c' is made from 'dd', which there is not. Hint: Add it, or correct the name.",
         "Did you mean 'd'?",
         "in a circle: a -> b -> a" if "a -> b -> a" in told else "in a circle: b -> a -> b",
         "2 assets are called 'd'.",

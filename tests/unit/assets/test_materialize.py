@@ -30,7 +30,6 @@ from stageflow.assets import (
     asset,
 )
 from stageflow.builtin.memory_io_manager import MemoryIOManager
-
 from stageflow.errors import ConfigurationError, StageflowError
 
 pytestmark = pytest.mark.anyio

@@ -117,18 +117,27 @@ def test_batches_read_no_further_than_they_must():
     assert read == first
 
 
+FIRST = date(2025, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("partitions", "keys"),
     [
-        (DatePartitions(date(2025, 1, 30), date(2025, 2, 2)), ["2025-01-30", "2025-01-31", "2025-02-01"]),
-        (DatePartitions(date(2025, 1, 1), date(2025, 1, 9), 4), ["2025-01-01", "2025-01-05"]),
-        (DatePartitions(date(2025, 1, 1), date(2025, 1, 16), unit="weeks"), ["2025-01-01", "2025-01-08", "2025-01-15"]),
-        (DatePartitions(date(2024, 11, 15), date(2025, 2, 15), unit="months"), ["2024-11-15", "2024-12-15", "2025-01-15"]),
-        (DatePartitions(date(2024, 2, 1), date(2026, 2, 2), unit="years"), ["2024-02-01", "2025-02-01", "2026-02-01"]),
-        (DatePartitions(date(2025, 1, 1), date(2025, 1, 1)), []),
-        (DatePartitions(date(2025, 1, 2), date(2025, 1, 1)), []),
+        (DatePartitions(date(2025, 1, 31), date(2025, 2, 2)), ["2025-01-31", "2025-02-01"]),
+        (DatePartitions(FIRST, date(2025, 1, 9), 4), ["2025-01-01", "2025-01-05"]),
+        (DatePartitions(FIRST, date(2025, 1, 9), unit="weeks"), ["2025-01-01", "2025-01-08"]),
+        (
+            DatePartitions(date(2024, 11, 15), date(2025, 2, 15), unit="months"),
+            ["2024-11-15", "2024-12-15", "2025-01-15"],
+        ),
+        (
+            DatePartitions(date(2024, 2, 1), date(2026, 2, 2), unit="years"),
+            ["2024-02-01", "2025-02-01", "2026-02-01"],
+        ),
+        (DatePartitions(FIRST, FIRST), []),
+        (DatePartitions(date(2025, 1, 2), FIRST), []),
     ],
-)  # fmt: skip
+)
 def test_dates_in_steps(partitions, keys):
     assert list(map(partitions.text, partitions)) == keys
     assert len(partitions) == len(keys)

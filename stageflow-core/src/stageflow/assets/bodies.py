@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stageflow.assets.context import AssetCall
-from stageflow.assets.declaration import CONTEXT, AssetBody
+from stageflow.assets.context import AssetCall, PartitionValues, RemoteContext
+from stageflow.assets.declaration import CONTEXT, Asset, AssetBody, AssetOutput
+from stageflow.assets.partitions import same_key
 
-__all__ = ("FUNCTION_BODY", "FunctionBody", "call_function")
+if TYPE_CHECKING:
+    from stageflow.contracts.executor import Executor
+
+__all__ = ("FUNCTION_BODY", "FunctionBody", "call_function", "call_remotely", "produce_here")
 
 
 class FunctionBody:
-    """Calls the asset's function with its inputs: `async def` here, `def` in a thread."""
+    """Calls the asset's function with its inputs: `async def` here, `def` in a thread.
+
+    With an executor it is called there: what crosses is its import path, and its inputs and what
+    it returns as bytes of the codec.
+    """
 
     async def produce(self, call: AssetCall) -> Any:
         """See `AssetBody.produce`."""
+        if call.executor is not None:
+            return await call_remotely(call, call.executor)
         arguments = dict(call.inputs)
         if CONTEXT in call.asset.parameters:
             arguments[CONTEXT] = call.context
@@ -42,3 +53,81 @@ async def call_function(call: AssetCall, function: Callable[[], Any]) -> Any:
     else:
         value = await stage._run.call_in_thread(lambda _: function(), stage)
     return await value if inspect.isawaitable(value) else value
+
+
+# --- elsewhere ------------------------------------------------------------------------------------
+
+
+async def call_remotely(call: AssetCall, executor: Executor) -> AssetOutput:
+    """Return what the asset's function gives where *executor* runs it.
+
+    Raises:
+        UnsendableCallError: The function cannot be imported, or an input cannot be sent.
+        ExecutorError: As `Executor.execute` does.
+    """
+    from stageflow.contracts.executor import run_in
+
+    context = call.context
+    given = await run_in(
+        executor,
+        produce_here,
+        _target_of(call.asset),
+        {name: _sendable(value) for name, value in call.inputs.items()},
+        {"partition": context.partition, "run_id": context.run_id, "attempt": context.attempt},
+    )
+    value, metadata, data_version = given
+    return AssetOutput(value, metadata=metadata, data_version=data_version)
+
+
+async def produce_here(
+    target: str, inputs: Mapping[str, Any], facts: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], str | None]:
+    """Call the function of an asset by its import path; what an executor does at the far side."""
+    found = pkgutil.resolve_name(target)
+    context = RemoteContext(**facts)
+    arguments = {name: _received(value) for name, value in inputs.items()}
+    if CONTEXT in inspect.signature(_function_of(found)).parameters:
+        arguments[CONTEXT] = context
+    made = found(**arguments)
+    if inspect.isawaitable(made):
+        made = await made
+    output = made if isinstance(made, AssetOutput) else AssetOutput(made)
+    return output.value, {**context.metadata, **output.metadata}, output.data_version
+
+
+def _target_of(asset: Asset) -> str:
+    """Return the import path of an asset's function.
+
+    Raises:
+        UnsendableCallError: What stands there is something else, or nothing.
+    """
+    from stageflow.contracts.executor import UnsendableCallError
+
+    function: Any = asset.function
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    target = f"{module}:{name}"
+    why = "it was defined in the program itself, which no other process can import"
+    if module != "__main__":
+        try:
+            if _function_of(pkgutil.resolve_name(target)) is function:
+                return target
+            why = "at its import path stands something else"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+            why = f"importing it gives {type(error).__name__}: {error}"
+    raise UnsendableCallError(target, [f"As the function of asset {asset.name!r}, {why}."])
+
+
+def _function_of(found: Any) -> Any:
+    return found.function if isinstance(found, Asset) else found
+
+
+def _sendable(value: Any) -> dict[str, Any]:
+    if isinstance(value, PartitionValues):
+        return {"partitions": [list(pair) for pair in value.items()]}
+    return {"value": value}
+
+
+def _received(sent: Mapping[str, Any]) -> Any:
+    if "value" in sent:
+        return sent["value"]
+    return PartitionValues({same_key(key): (key, value) for key, value in sent["partitions"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -13,7 +13,10 @@ from stageflow.assets.records import AssetRecord
 from stageflow.context import StageContext
 from stageflow.contracts.partitions import Partition
 
-__all__ = ("AssetCall", "AssetContext", "PartitionValues")
+if TYPE_CHECKING:
+    from stageflow.contracts.executor import Executor
+
+__all__ = ("AssetCall", "AssetContext", "PartitionValues", "RemoteContext")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -65,6 +68,27 @@ class AssetContext:
         self._metadata.update(facts)
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class RemoteContext:
+    """What an asset's function is given as `ctx` where an executor runs it.
+
+    Attributes:
+        partition: The partition that is made; None if the asset has none.
+        run_id: The run.
+        attempt: 1 for the first attempt.
+        metadata: What was added so far.
+    """
+
+    partition: Any
+    run_id: str
+    attempt: int
+    metadata: dict[str, Any] = attrs.field(factory=dict, init=False, repr=False)
+
+    def add_metadata(self, **facts: Any) -> None:
+        """Add facts to the record of this materialization, such as a count of rows."""
+        self.metadata.update(facts)
+
+
 class PartitionValues(Mapping[Any, Any]):
     """The data of several partitions of one asset, by partition, in their order.
 
@@ -113,10 +137,12 @@ class AssetCall:
     Attributes:
         context: What the function is given as `ctx`.
         inputs: The data of what it is made from, by parameter.
+        executor: Where the function runs; None for here.
     """
 
     context: AssetContext
     inputs: Mapping[str, Any] = attrs.field(repr=False)
+    executor: Executor | None = None
 
     @property
     def asset(self) -> Asset:

@@ -287,9 +287,9 @@ class AssetRun:
             for need, ids in step.upstream
             if need.parameter is not None
         }
-        made = await (asset.body or FUNCTION_BODY).produce(
-            AssetCall(context=context, inputs=inputs)
-        )
+        executor = self._settings.places.executor_of(asset)
+        call = AssetCall(context=context, inputs=inputs, executor=executor)
+        made = await (asset.body or FUNCTION_BODY).produce(call)
         if isinstance(made, StageOutput):
             if made.status is not StageStatus.OK:
                 return made

@@ -294,6 +294,8 @@ def _option_faults(each: Asset) -> list[ContractErrorInfo]:
         wrong.append(("retry", retry, "a RetryPolicy, such as RetryPolicy(max_attempts=3)"))
     if version is not None and not isinstance(version, str):
         wrong.append(("version", version, "a text"))
+    if each.executor is not None and each.resources:
+        wrong.append(("resources", each.resources, "empty: they stay here, the function does not"))
     return [
         _fault(
             OPTION_FAULT,

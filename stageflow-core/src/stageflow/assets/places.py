@@ -1,4 +1,4 @@
-"""Places: the IO managers that assets name, opened once, and the calls that an asset makes."""
+"""Places: the IO managers and executors that assets name, opened once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stageflow.contracts.io_manager import IOManager
 from stageflow.contracts.partitions import Partition
 
 if TYPE_CHECKING:
+    from stageflow.contracts.executor import Executor
     from stageflow.plugins import Plugins, Registry
     from stageflow.runtime import Runtime
 
@@ -49,7 +50,7 @@ class Place:
 
 
 class Places:
-    """The IO managers of some assets; those given by name are opened here, and closed.
+    """The IO managers and executors of some assets; those given by name are opened and closed here.
 
     Args:
         runtime: Whose settings know the names, and whose resources they need.
@@ -63,6 +64,7 @@ class Places:
         self._plugins: Plugins | None = runtime.plugins
         self._stack = AsyncExitStack()
         self._named: dict[str | None, Place] = {}
+        self._executors: dict[str, Executor] = {}
 
     async def open(self, assets: Iterable[Asset]) -> None:
         """Open what these assets name.
@@ -74,10 +76,15 @@ class Places:
             wanted = self._default if each.io_manager is None else each.io_manager
             if wanted is None or isinstance(wanted, str):
                 await self._open_named(wanted)
+            if isinstance(each.executor, str) and each.executor not in self._executors:
+                found = self._registry("executor", named=True).resolve(each.executor)
+                opening = found.open(resources=self._runtime.resources)
+                self._executors[found.name] = await self._stack.enter_async_context(opening)
 
     async def aclose(self) -> None:
         """Close what was opened."""
         self._named.clear()
+        self._executors.clear()
         await self._stack.aclose()
 
     def of(self, asset: Asset) -> Place:
@@ -87,6 +94,11 @@ class Places:
             return self._named[wanted]
         return wanted if isinstance(wanted, Place) else Place(type(wanted).__name__, wanted)
 
+    def executor_of(self, asset: Asset) -> Executor | None:
+        """Return where the function of an asset runs; None for here."""
+        wanted: Any = asset.executor
+        return self._executors[wanted] if isinstance(wanted, str) else wanted
+
     async def run_store(self) -> Any:
         """Return a run store in memory, for a runtime that has none."""
         found = _embedded("run_store").resolve("memory")
@@ -95,20 +107,20 @@ class Places:
     async def _open_named(self, name: str | None) -> None:
         if name in self._named:
             return
-        registry = self._registry(named=name is not None)
+        registry = self._registry("io_manager", named=name is not None)
         found = registry.default() if name is None else registry.resolve(name)
         opening = found.open(resources=self._runtime.resources)
         self._named[name] = Place(found.name, await self._stack.enter_async_context(opening))
 
-    def _registry(self, *, named: bool) -> Registry[Any]:
-        """Return the IO managers there are; settings are read only where a name needs them."""
+    def _registry(self, contract: str, *, named: bool) -> Registry[Any]:
+        """Return what a contract offers; settings are read only where a name needs them."""
         if self._plugins is None and not named:
-            return _embedded("io_manager")
+            return _embedded(contract)
         if self._plugins is None:
             from stageflow.plugins import Plugins
 
             self._plugins = Plugins.load()
-        return self._plugins.registry("io_manager")
+        return self._plugins.registry(contract)
 
 
 def _embedded(contract: str) -> Registry[Any]:

@@ -1,0 +1,50 @@
+"""Functions of assets that run elsewhere: what crosses is an import path and bytes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from stageflow.assets import AssetDefinitionError, AssetFailedError, Assets, asset
+from stageflow.contracts.executor import UnsendableCallError
+from support.remote_assets import ASSETS, where
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_inputs_partitions_and_facts_cross(backends):
+    async with backends.open(ASSETS) as store:
+        done = await store.materialize("total")
+        assert await store.get("total") == ["x", "y"]
+        assert await store.get("parts", "y") == {"partition": "y", "attempt": 1}
+        assert (await store.record("parts", "y")).metadata == {"length": 1}
+    assert len(done.steps) == 3
+
+
+async def test_a_function_that_cannot_be_imported_is_told(backends):
+    @asset(executor="inline")
+    def local():
+        return 1
+
+    async with backends.open([local]) as store:
+        with pytest.raises(AssetFailedError) as raised:
+            await store.materialize("local")
+    assert isinstance(raised.value.original, UnsendableCallError)
+    assert "As the function of asset 'local'" in str(raised.value)
+
+
+def test_resources_do_not_cross():
+    @asset(executor="process", resources=["db"])
+    def a():
+        return 1
+
+    with pytest.raises(AssetDefinitionError, match="they stay here"):
+        Assets([a])
+
+
+@pytest.mark.slow
+async def test_another_process_is_another_process(backends):
+    async with backends.open([where]) as store:
+        await store.materialize("where")
+        assert await store.get("where") != os.getpid()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import attrs
 import pytest
 
 from stageflow.builtin.memory_run_store import MemoryRunStore
@@ -49,3 +52,26 @@ class TestFaultyStore(RunStoreConformance):
     async def store(self):
         async with FaultyStore(MemoryRunStore(clock=self.clock)) as store:
             yield store
+
+
+class TestStoreWithItsOwnClock(RunStoreConformance):
+    """The kit needs no power over the time that a store goes by, only over what it has stored."""
+
+    capabilities = EVERYTHING
+
+    @pytest.fixture
+    async def store(self):
+        async with MemoryRunStore() as self.used:
+            yield self.used
+
+    async def pass_time(self, seconds):
+        def earlier(value, *names):
+            times = {name: getattr(value, name) for name in names}
+            moved = {name: at and at - timedelta(seconds=seconds) for name, at in times.items()}
+            return attrs.evolve(value, **moved)
+
+        for run_id, stored in self.used._runs.items():
+            run = earlier(stored, "ended_at", "expires_at")
+            run.record = earlier(run.record, "created_at", "updated_at")
+            run.waits = {k: earlier(w, "created_at", "deadline") for k, w in run.waits.items()}
+            self.used._runs[run_id] = run

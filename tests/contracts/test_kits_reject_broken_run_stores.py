@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from stageflow.builtin.memory_run_store import MemoryRunStore
+from stageflow.contracts.checkpoints import RunCheckpoints, RunRetention
 from stageflow.contracts.run_store import (
     RunDeletion,
     RunEventLog,
@@ -19,7 +20,9 @@ from stageflow.contracts.run_store import (
     RunStore,
     RunStoreCapabilities,
 )
-from stageflow.testing.conformance import clauses_of
+from stageflow.contracts.shared_values import SharedValues
+from stageflow.contracts.waits import RunWaits
+from stageflow.testing.conformance import clauses_of, failed_clauses
 from support.broken_run_stores import Kit, failures_of, named_clauses
 
 pytestmark = pytest.mark.anyio
@@ -304,6 +307,15 @@ class PromisesTooLittle(MemoryRunStore):
     capabilities = RunStoreCapabilities(listing=True)
 
 
+CAPABILITIES = {
+    "listing": RunListing,
+    "event_log": RunEventLog,
+    "deletion": RunDeletion,
+    "checkpoints": RunCheckpoints,
+    "retention": RunRetention,
+    "waits": RunWaits,
+    "shared_values": SharedValues,
+}
 BROKEN = [
     ForgetsTheMode,
     FindsAnotherRun,
@@ -350,6 +362,41 @@ def test_every_clause_of_the_record_has_a_broken_store():
 
 async def test_a_good_store_fails_nothing():
     assert await failures_of(MemoryRunStore) == {}
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        (),
+        ("event_log",),
+        ("deletion",),
+        ("checkpoints",),
+        ("retention",),
+        ("checkpoints", "waits"),
+        ("checkpoints", "retention", "deletion"),
+        ("shared_values",),
+    ],
+    ids="+".join,
+)
+async def test_what_is_not_declared_is_not_asked_for(declared):
+    """A store of three methods, and of those that it declares, is a good store."""
+    chosen = RunStoreCapabilities(**dict.fromkeys(declared, True))
+    contracts = {contract for name, contract in CAPABILITIES.items() if name in declared}
+    known = {name for contract in (RunStore, *contracts) for name in vars(contract)} | {"aclose"}
+
+    class Narrow:
+        capabilities = chosen
+
+        def __init__(self, inner):
+            for name in known:
+                if not name.startswith("_"):
+                    setattr(self, name, getattr(inner, name))
+
+    class NarrowKit(Kit):
+        capabilities = chosen
+
+    clock = Kit.clock
+    assert await failed_clauses(NarrowKit, lambda: Narrow(MemoryRunStore(clock=clock))) == {}
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)

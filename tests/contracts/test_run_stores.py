@@ -58,6 +58,7 @@ class TestStoreWithItsOwnClock(RunStoreConformance):
     """The kit needs no power over the time that a store goes by, only over what it has stored."""
 
     capabilities = EVERYTHING
+    event_loops = ("asyncio",)
 
     @pytest.fixture
     async def store(self):

@@ -21,6 +21,7 @@ from support.store_processes import (
     commit_or_take_over,
     count_to,
     die_at,
+    die_by,
     dump,
     go_on_committing,
     kill_after,
@@ -151,6 +152,15 @@ def test_what_takes_two_transactions_would_be_noticed(prepared, tmp_path):
             break
         found.append(dump(path))
     assert any(left not in allowed for left in found)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_dies_before_or_after_a_call_as_it_is_told(prepared, tmp_path, when):
+    done = shutil.copy(prepared, tmp_path / "done")
+    using(done, CALLS["commit"], clock=TestClock())
+    path = shutil.copy(prepared, tmp_path / "died")
+    assert die_by(path, CALLS["commit"], f"commit.{when}=kill")
+    assert dump(path) == dump(prepared if when == "before" else done)
 
 
 def test_a_process_killed_from_outside_leaves_whole_commits(path):

@@ -32,6 +32,7 @@ from stageflow.contracts.checkpoints import (
 from stageflow.contracts.run_store import RunEvent, RunStatus
 from stageflow.contracts.shared_values import ValueChangedError
 from stageflow.testing import TestClock
+from stageflow.testing.faults import FAULTS_VARIABLE, Faults, FaultyStore
 
 __all__ = (
     "acquire_all",
@@ -41,6 +42,7 @@ __all__ = (
     "commit_or_take_over",
     "count_to",
     "die_at",
+    "die_by",
     "dump",
     "go_on_committing",
     "kill_after",
@@ -145,6 +147,25 @@ def _pass(left: list[int]) -> None:
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_by(path: Path, work: Work, faults: str) -> bool:
+    """Do *work* in a process whose store has these faults; return whether it died of them."""
+    process = _context().Process(target=_meet_faults, args=(path, work, faults), daemon=True)
+    process.start()
+    process.join(_PATIENCE)
+    died: bool = process.exitcode == -signal.SIGKILL
+    process.close()
+    return died
+
+
+def _meet_faults(path: Path, work: Work, faults: str) -> None:
+    async def main() -> None:
+        inner = SqliteRunStore(path, synchronous="normal", clock=TestClock())
+        async with FaultyStore(inner, Faults.from_environment({FAULTS_VARIABLE: faults})) as store:
+            await work(store)
+
+    anyio.run(main)
 
 
 def kill_after(path: Path, work: Work, steps: int, **given: Any) -> None:

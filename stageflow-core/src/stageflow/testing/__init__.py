@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stageflow.testing.conformance import ConformanceKit
     from stageflow.testing.error_normalizer import ErrorNormalizerConformance
     from stageflow.testing.event_sink import EventSinkConformance
+    from stageflow.testing.executor import ExecutorConformance
     from stageflow.testing.io_manager import IOManagerConformance
     from stageflow.testing.item_reader import ItemReaderConformance
     from stageflow.testing.parallel_coordinator import ParallelCoordinatorConformance
@@ -31,6 +32,7 @@ __all__ = (
     "ConformanceKit",
     "ErrorNormalizerConformance",
     "EventSinkConformance",
+    "ExecutorConformance",
     "IOManagerConformance",
     "ItemReaderConformance",
     "ParallelCoordinatorConformance",
@@ -50,6 +52,7 @@ _KITS = {
     "ConformanceKit": "conformance",
     "ErrorNormalizerConformance": "error_normalizer",
     "EventSinkConformance": "event_sink",
+    "ExecutorConformance": "executor",
     "IOManagerConformance": "io_manager",
     "ItemReaderConformance": "item_reader",
     "ParallelCoordinatorConformance": "parallel_coordinator",

@@ -130,7 +130,7 @@ def test_a_command_of_ours_is_never_a_plugins(
     install: Callable[..., None], cli: Callable[..., Any]
 ):
     install(runs="shout")
-    assert "Read the records of runs." in cli("runs", "--help").out
+    assert "Read the records of runs" in cli("runs", "--help").out
     assert cli("--help").out.count("\n  runs ") == 1
 
 

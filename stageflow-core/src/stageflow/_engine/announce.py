@@ -179,9 +179,9 @@ class Announcer:
             _log.exception("wide_event.failed", emitter=repr(emit))
 
     def stage_started(self, index: int) -> None:
-        """Tell that a stage begins its first attempt; nothing if a guard has it run again."""
+        """Tell that a stage begins its first attempt here; nothing if a guard has it run again."""
         run = self._run
-        if index in run.attempts:
+        if self._start_texts[index] is not None:
             return
         facts = self._started.copy()
         began = run.starts[index]
@@ -191,6 +191,8 @@ class Announcer:
         facts["timestamp"] = self._start_texts[index] = text
         facts["stage"] = self._names[index]
         facts["kind"] = self._calls[index].kind._value_
+        if index in run.attempts or run.is_kept:
+            facts["attempt"] = 1 + sum(run.earlier_attempts(index), run.attempts.get(index, 0))
         self._send("stage.started", facts)
 
     def stage_ended(self, index: int, output: StageOutput) -> None:

@@ -382,6 +382,11 @@ class Run:
         """Remember that stage *index* is in its *attempt*."""
         self.attempts[index] = attempt
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the run's progress is kept, so that it may have been under way before."""
+        return self._keeper is not None
+
     def earlier_attempts(self, index: int) -> tuple[int, int]:
         """Return how many attempts of stage *index* another process saw fail, and be cut short."""
         return (0, 0) if self._keeper is None else self._keeper.earlier_attempts(index)

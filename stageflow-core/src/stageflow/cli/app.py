@@ -10,6 +10,7 @@ import typer
 
 from stageflow.cli.assets_app import assets
 from stageflow.cli.commands import LightCommand, LightGroup, PluginCommands
+from stageflow.cli.runs_app import runs
 
 __all__ = ("app",)
 
@@ -30,9 +31,18 @@ app = typer.Typer(
   stageflow graph hello.py:pipeline              draw it in the terminal
   stageflow lint hello.py:pipeline               find faults in its wiring
   stageflow runs show last                       tell the story of the newest run
+  stageflow runs resume last                     go on with it, if it was interrupted
 
 `stageflow COMMAND --help` explains one command.""",
 )
+
+
+class Durable(StrEnum):
+    """What is kept of a run, and when."""
+
+    NONE = "none"
+    EXIT = "exit"
+    STEP = "step"
 
 
 class Drawing(StrEnum):
@@ -108,6 +118,17 @@ def run(
     max_concurrency: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many stages may run at once.")
     ] = None,
+    durability: Annotated[
+        Durable | None,
+        typer.Option(
+            help="Keep what stages gave: `step` before anything that depends on it starts, `exit`"
+            " when the run ends. A run that was interrupted goes on by `runs resume`."
+        ),
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="End when all the run can do is to wait for signals."),
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Run a pipeline and show how it goes.
@@ -124,6 +145,8 @@ def run(
         record=not no_record,
         events=events,
         max_concurrency=max_concurrency,
+        durability=None if durability is None else durability.value,
+        detach=detach,
         debug=debug,
     )
     raise typer.Exit(run_command(request))
@@ -183,43 +206,7 @@ def lint(
     raise typer.Exit(status)
 
 
-runs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the records of runs.")
 app.add_typer(runs, name="runs")
-
-
-@runs.command("list")
-def runs_list(
-    status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help="Only runs that ended so, such as failed.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
-    json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """List the runs of this project, newest first."""
-    from stageflow.cli.runs_command import list_command
-
-    list_command(status=status, limit=limit, json=json, debug=debug)
-
-
-@runs.command("show")
-def runs_show(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="`last`, the id of a run, or its beginning.")
-    ] = "last",
-    json: JsonOption = False,
-    events: Annotated[bool, typer.Option("--events", help="Show each event, too.")] = False,
-    every: Annotated[
-        bool, typer.Option("--all", help="Show each stage, also of a very large run.")
-    ] = False,
-    debug: DebugOption = False,
-) -> None:
-    """Tell the story of a run: how it ended, and when each stage ran."""
-    from stageflow.cli.runs_command import show_command
-
-    show_command(run, json=json, events=events, every=every, debug=debug)
-
-
 app.add_typer(assets, name="assets")
 
 

@@ -215,14 +215,18 @@ def _write_status(
         if counts[state]
     )
     terminal.line(f"  {terminal.paint(one_line(asset.name), 'bold')}  {told or 'no partitions'}")
-    shown = list(found) if every else [each for each in found if each.state != "fresh"]
-    if not every and counts["missing"] == len(found):
-        return
+    shown = list(found) if every else [each for each in found if _is_notable(each)]
     limit = len(shown) if every else _MOST_SHOWN
     for each in shown[:limit]:
         terminal.line(f"  {_status_line(terminal, asset, each)}")
     if len(shown) > limit:
         terminal.line(f"    {plural(len(shown) - limit, 'more partition')}; --all shows all.")
+
+
+def _is_notable(status: AssetStatus) -> bool:
+    """Whether people want to see it by itself: not what is well, nor what was never begun."""
+    never = status.state == "missing" and status.run_id is None
+    return not (status.is_fresh or never)
 
 
 def _status_line(terminal: Terminal, asset: Asset, status: AssetStatus) -> str:

@@ -18,7 +18,7 @@ from stageflow.errors import did_you_mean
 if TYPE_CHECKING:
     from stageflow.plugins import Plugins
 
-__all__ = ("Records", "find_run", "records_of")
+__all__ = ("Records", "find_run", "project_records", "records_of")
 
 _FILE: Final = Path(".stageflow", "runs.sqlite3")
 """Where runs are recorded unless settings say otherwise, in the folder of the project."""
@@ -104,6 +104,21 @@ def records_of(plugins: Plugins) -> Records:
         return Records(plugins=plugins, name="sqlite", path=Path(configured), is_chosen=True)
     folder = _project_folder(Path.cwd())
     return Records(plugins=plugins, name="sqlite", path=folder / _FILE, is_chosen=bool(chosen))
+
+
+def project_records(plugins: Plugins) -> Records:
+    """Return where the command line records runs.
+
+    Raises:
+        NoRecordError: If it does not.
+    """
+    records = records_of(plugins)
+    if records.name is None:
+        raise NoRecordError(
+            "Runs are not recorded: the settings say `record = false`.",
+            hint="Remove that line to keep records from now on.",
+        )
+    return records
 
 
 def _project_folder(start: Path) -> Path:

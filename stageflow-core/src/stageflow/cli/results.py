@@ -48,6 +48,8 @@ def result_document(
         "errors": [] if error is None else [describe(error).to_dict()],
         "recorded_in": recorded_in,
         "stages": {name: stage.to_dict() for name, stage in story.stages.items()},
+        "restored": len(outcome.restored),
+        "waits": outcome.to_dict()["waits"],
         "outputs": {name: output.data for name, output in outcome.outputs.items()},
     }
 
@@ -76,9 +78,16 @@ def tell_result(
             out.line(f"   {label}  {one_line(stage.name)}: {one_line(stage.note)}")
         if len(story.failed) > _MOST_FAILURES:
             out.line(f"   … and {len(story.failed) - _MOST_FAILURES:,} more")
+    short = str(outcome.run_id)[:8]
+    for wait in outcome.waits[:_MOST_FAILURES]:
+        label = out.paint("waits", "cyan")
+        out.line(f"   {label}   for {one_line(wait.name)} (stage {one_line(wait.stage)})")
+    if outcome.waits:
+        name = one_line(outcome.waits[0].name)
+        out.line(f"   {out.paint('answer', 'dim')}  stageflow runs signal {short} {name} VALUE")
     _tell_outputs(out, outcome, last)
     if is_recorded:
-        command = f"stageflow runs show {str(outcome.run_id)[:8]}"
+        command = f"stageflow runs show {short}"
         out.line(f"   {out.paint('record', 'dim')}  {command}")
 
 

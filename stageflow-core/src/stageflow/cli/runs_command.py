@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import anyio
+import attrs
 
 from stageflow.cli.errors import NoRecordError, RunLookupError
 from stageflow.cli.plain_view import event_line
-from stageflow.cli.records import Records, find_run, records_of
+from stageflow.cli.records import Records, find_run, project_records
 from stageflow.cli.session import reporting, write_json
 from stageflow.cli.story import RunStory, StageStory
 from stageflow.cli.text import (
@@ -26,8 +27,11 @@ from stageflow.cli.text import (
     span,
     width,
 )
+from stageflow.contracts.checkpoints import RunLease
 from stageflow.contracts.run_store import RunEvent, RunRecord, RunStoreCapabilities, as_run_status
+from stageflow.contracts.waits import RunWait, WaitState
 from stageflow.plugins import Plugins, opened
+from stageflow.runtime.owners import is_gone
 
 __all__ = ("list_command", "show_command")
 
@@ -36,6 +40,7 @@ _MOST_STAGES: Final = 100
 _SHOWN_OF_MORE: Final = 40
 _WIDEST_NAME: Final = 40
 _NARROWEST_BAR: Final = 12
+_SHOWN_WAITS: Final = 5
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
 
@@ -49,7 +54,7 @@ def list_command(*, status: str | None, limit: int, json: bool, debug: bool = Fa
         SystemExit: If they cannot be listed; why has been told.
     """
     with reporting(json=json, debug=debug) as stream:
-        records = _records()
+        records = project_records(Plugins.load())
         found = anyio.run(_listed, records, status, limit)
         if json:
             write_json(stream, [_as_dict(record) for record in found])
@@ -63,16 +68,6 @@ def list_command(*, status: str | None, limit: int, json: bool, debug: bool = Fa
         rows = [_row(record, now) for record in found]
         head = ("run", "pipeline", "status", "started", "took", "")
         terminal.lines(columns(terminal, head, rows, right=(4,)))
-
-
-def _records() -> Records:
-    records = records_of(Plugins.load())
-    if records.name is None:
-        raise NoRecordError(
-            "Runs are not recorded: the settings say `record = false`.",
-            hint="Remove that line to keep records from now on.",
-        )
-    return records
 
 
 async def _listed(records: Records, status: str | None, limit: int) -> Sequence[RunRecord]:
@@ -140,21 +135,39 @@ def show_command(
         SystemExit: If there is no such run; why has been told.
     """
     with reporting(json=json, debug=debug) as stream:
-        record, log = anyio.run(_read, _records(), run)
+        record, log, standing = anyio.run(_read, project_records(Plugins.load()), run)
         story = RunStory()
         for event in log:
             story.note(event.type, {"timestamp": event.at.isoformat(), **(event.data or {})})
         if json:
-            _write_document(stream, record, story, log if events else None)
+            _write_document(stream, record, story, standing, log if events else None)
             return
-        page = _Page(Terminal(stream), record, story)
+        page = _Page(Terminal(stream), record, story, standing)
         page.write_head()
         page.write_stages(every=every)
         if events:
             page.write_events(log)
 
 
-async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEvent]]:
+@attrs.frozen
+class _Standing:
+    """Who has a run that has not ended, and what it waits for.
+
+    Attributes:
+        lease: The lease of its owner, if it has one.
+        waits: What it waits for.
+    """
+
+    lease: RunLease | None = None
+    waits: tuple[RunWait, ...] = ()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether its owner is known to be gone."""
+        return self.lease is not None and is_gone(self.lease.owner)
+
+
+async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEvent], _Standing]:
     if records.path is not None and not records.path.exists():
         raise RunLookupError(
             f"No run is recorded in {records.place}.",
@@ -162,17 +175,34 @@ async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEven
         )
     async with records.store(read_only=True) as made, opened(made) as store:
         record = await find_run(store, run)
-        has_log = RunStoreCapabilities.of(store).event_log
-        return record, await store.read_events(record.run_id) if has_log else ()
+        can = RunStoreCapabilities.of(store)
+        standing = _Standing()
+        if can.waits and not record.status.is_final:
+            waits = await store.list_waits(record.run_id)
+            is_open = [wait for wait in waits if wait.state is WaitState.OPEN]
+            standing = _Standing(await store.get_lease(record.run_id), tuple(is_open))
+        log = await store.read_events(record.run_id) if can.event_log else ()
+        return record, log, standing
 
 
 def _write_document(
-    stream: TextIO, record: RunRecord, story: RunStory, log: Sequence[RunEvent] | None
+    stream: TextIO,
+    record: RunRecord,
+    story: RunStory,
+    standing: _Standing,
+    log: Sequence[RunEvent] | None,
 ) -> None:
     document = {
         **_as_dict(record),
         "stage_counts": dict(story.counts),
         "retries": story.retries,
+        "resumes": story.resumes,
+        "owner": None if standing.lease is None else standing.lease.owner,
+        "owner_is_gone": standing.is_left,
+        "waits": [
+            {"stage": wait.stage, "signal": wait.name, "wait_id": wait.wait_id}
+            for wait in standing.waits
+        ],
         "stages": {name: stage.to_dict() for name, stage in story.stages.items()},
     }
     if log is not None:
@@ -186,8 +216,11 @@ def _write_document(
 class _Page:
     """The story of one run, as lines."""
 
-    def __init__(self, terminal: Terminal, record: RunRecord, story: RunStory) -> None:
+    def __init__(
+        self, terminal: Terminal, record: RunRecord, story: RunStory, standing: _Standing
+    ) -> None:
         self._terminal = terminal
+        self._standing = standing
         self._record = record
         self._story = story
         self._began = story.started_at or record.created_at
@@ -207,7 +240,14 @@ class _Page:
             "failed": str(record.metadata.get("stage") or "") if record.error else "",
             "error": record.error or "",
         }
-        if not record.status.is_final:
+        if story.resumes:
+            facts["resumed"] = plural(story.resumes, "time")
+        if self._standing.waits:
+            facts.update(self._waiting())
+        elif self._standing.is_left:
+            short = str(record.run_id)[:_SHORT_ID]
+            facts["note"] = f"its process is gone; `stageflow runs resume {short}` goes on"
+        elif not record.status.is_final:
             last = max(
                 filter(None, (stage.ended_at for stage in story.stages.values())), default=None
             )
@@ -216,6 +256,15 @@ class _Page:
         for label, text in facts.items():
             if text:
                 out.line(f"   {out.paint(f'{label:<7}', 'dim')}  {one_line(text)}")
+
+    def _waiting(self) -> dict[str, str]:
+        """Return what the run waits for, and how to answer the first of it."""
+        waits = self._standing.waits
+        listed = ", ".join(f"{wait.name} (stage {wait.stage})" for wait in waits[:_SHOWN_WAITS])
+        more = f" and {len(waits) - _SHOWN_WAITS:,} more" if len(waits) > _SHOWN_WAITS else ""
+        short = str(self._record.run_id)[:_SHORT_ID]
+        command = f"stageflow runs signal {short} {waits[0].name} VALUE"
+        return {"waits": f"for {listed}{more}", "answer": command}
 
     def write_stages(self, *, every: bool) -> None:
         """Write a line for each stage, with a bar for when it ran."""
@@ -242,7 +291,8 @@ class _Page:
             out.lines(["", f"   {told} --all shows all."])
 
     def _whole_ms(self) -> float:
-        if self._record.duration_ms:
+        # What was interrupted took longer than its last part.
+        if self._record.duration_ms and not self._story.resumes:
             return self._record.duration_ms
         ends = [self._offset_ms(stage.ended_at) for stage in self._story.stages.values()]
         return max([*(end for end in ends if end is not None), 1.0])
@@ -258,6 +308,8 @@ class _Page:
         bar = _bar(start, stage.duration_ms or 0.0, whole, room) if start is not None else ""
         facts = f"{stage.attempts or '':>5}  {span(start):>9}  {took:>9}"
         kind = out.paint(f"{stage.kind:<9}", "dim")
+        # What ran before the last interruption stands back a little.
+        style = "dim" if stage.kept else style
         glyph = out.paint(GLYPHS[stage.status], style)
         out.line(f"   {glyph}  {name}  {kind}  {facts}  {out.paint(bar, style)}".rstrip())
         left = "a busy thread was left behind" if stage.abandoned else ""

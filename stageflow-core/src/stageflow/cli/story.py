@@ -19,6 +19,12 @@ _ENDS: Final = {
     "stage.cancelled": "cancel",
     "stage.failed": "fail",
 }
+_RUN_ENDS: Final = {
+    "pipeline.completed",
+    "pipeline.failed",
+    "pipeline.cancelled",
+    "pipeline.waiting",
+}
 _LAST: Final = 50
 
 
@@ -37,6 +43,7 @@ class StageStory:
         resumes_at: When its next attempt begins, if it waits for one.
         note: Why it failed, was skipped, or is tried again.
         abandoned: Whether a thread of it was given up while it was busy.
+        kept: Whether it had ended before the run went on last, and did not run again.
     """
 
     name: str
@@ -49,6 +56,7 @@ class StageStory:
     resumes_at: datetime | None = None
     note: str = ""
     abandoned: bool = False
+    kept: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -68,6 +76,7 @@ class StageStory:
             "error": self.note if self.status == "fail" else None,
             "reason": self.note or None if self.status in {"skip", "cancel"} else None,
             "thread_abandoned": self.abandoned,
+            "kept": self.kept,
         }
 
 
@@ -81,6 +90,7 @@ class RunStory:
         failed: Those that failed, in order.
         counts: How many stages have each status they can end with.
         retries: How many attempts were made again.
+        resumes: How often the run went on after it had been interrupted, or had waited.
         pipeline: The pipeline's name.
         total: How many stages there are.
         status: `running`, or how the run ended.
@@ -99,6 +109,7 @@ class RunStory:
         self.failed: list[StageStory] = []
         self.counts: Counter[str] = Counter()
         self.retries = 0
+        self.resumes = 0
         self.pipeline = pipeline
         self.total = len(self.stages)
         self.status = "running"
@@ -118,10 +129,29 @@ class RunStory:
             self.pipeline = str(data.get("pipeline_name") or self.pipeline)
             self.total = int(data.get("stages_total") or self.total)
             self.started_at = _time(data.get("timestamp"))
-        elif type in {"pipeline.completed", "pipeline.failed", "pipeline.cancelled"}:
+        elif type == "pipeline.resumed":
+            self._go_on(data)
+        elif type in _RUN_ENDS:
             self.status = type.removeprefix("pipeline.")
             self.duration_ms = data.get("duration_ms")
         return None
+
+    def _go_on(self, data: Mapping[str, Any]) -> None:
+        """Keep what is final, and forget how the other stages stood: they run again."""
+        self.resumes += 1
+        self.status = "running"
+        self.pipeline = str(data.get("pipeline_name") or self.pipeline)
+        self.total = int(data.get("stages_total") or self.total)
+        self.started_at = self.started_at or _time(data.get("timestamp"))
+        for stage in self.stages.values():
+            if stage.status in {"ok", "skip"}:
+                stage.kept = True
+            elif stage.status != "waiting":
+                stage.status, stage.note = "waiting", ""
+                stage.started_at = stage.ended_at = stage.duration_ms = None
+        self.running.clear()
+        self.failed.clear()
+        self.counts = Counter(stage.status for stage in self.stages.values() if stage.has_ended)
 
     def _note_stage(self, type: str, data: Mapping[str, Any]) -> StageStory | None:
         stage = self.stages.get(data["stage"])
@@ -129,7 +159,9 @@ class RunStory:
             stage = self.stages[data["stage"]] = StageStory(data["stage"])
         stage.kind = str(data.get("kind") or stage.kind)
         if type == "stage.started":
-            stage.status, stage.attempts = "running", 1
+            # Counted on, if it was interrupted.
+            stage.status, stage.attempts = "running", int(data.get("attempt") or 1)
+            stage.kept = False
             stage.started_at = _time(data.get("timestamp"))
             self.running[stage.name] = stage
         elif type in _ENDS:
@@ -143,6 +175,11 @@ class RunStory:
                 delay = timedelta(milliseconds=float(data.get("delay_ms") or 0))
                 stage.resumes_at = noticed + delay
             self.retries += 1
+        elif type == "stage.waiting":
+            stage.note = f"waits for the signal {data.get('signal')}"
+        elif type == "stage.cleanups_lost":
+            names = ", ".join(map(str, data.get("cleanups") or ()))
+            stage.note = f"clean-ups of an earlier process were lost: {names}"
         elif type == "stage.thread_abandoned":
             stage.abandoned = True
         elif type != "stage.retry_exhausted":
@@ -168,6 +205,9 @@ class RunStory:
         """Return how many stages ended how, in words."""
         words = {"ok": "done", "skip": "skipped", "cancel": "cancelled", "fail": "failed"}
         parts = [f"{self.counts[key]:,} {word}" for key, word in words.items() if self.counts[key]]
+        kept = sum(stage.kept for stage in self.stages.values()) if self.resumes else 0
+        if kept:
+            parts.append(f"{kept:,} of them kept from before")
         if self.retries:
             parts.append(plural(self.retries, "retry"))
         return ", ".join(parts)

@@ -1,6 +1,12 @@
 """Runtime: settings become open backends, backends run pipelines, and runs outlive processes."""
 
-from stageflow.runtime.durable import Durability, DurabilityError, RunNotResumableError
+from stageflow._engine.fingerprint import OnChange
+from stageflow.runtime.durable import (
+    Durability,
+    DurabilityError,
+    RunDocument,
+    RunNotResumableError,
+)
 from stageflow.runtime.outcome import Buildable, Runnable, RunOutcome
 from stageflow.runtime.runtime import CHOSEN, Recovery, RunCheck, Runtime, RuntimeCloseError
 from stageflow.runtime.shared import SharedState, Versioned
@@ -10,8 +16,10 @@ __all__ = (
     "Buildable",
     "Durability",
     "DurabilityError",
+    "OnChange",
     "Recovery",
     "RunCheck",
+    "RunDocument",
     "RunNotResumableError",
     "RunOutcome",
     "Runnable",

@@ -113,8 +113,11 @@ class Runtime:
             when a backend is given by name; otherwise not used unless given.
         durability: How durable runs are that do not say it themselves: `none` keeps nothing
             but the record; `exit` keeps what stages gave when the run ends, however it ends;
-            `step` keeps what a stage gave before anything that depends on it begins.
+            `step` keeps what a stage gave before anything that depends on it begins. What the
+            settings say unless given, and `none` if there are none.
         pipelines: What interrupted runs may belong to; found by name when they go on.
+        find_pipeline: Finds the pipeline of an interrupted run that is none of these, or gives
+            None; may be async.
 
     Raises:
         ConfigurationError: If a backend is given by name and the settings cannot be read.
@@ -129,8 +132,9 @@ class Runtime:
         resources: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         plugins: Plugins | None = None,
-        durability: Durability = "none",
+        durability: Durability | None = None,
         pipelines: Iterable[Runnable | Buildable] = (),
+        find_pipeline: Callable[[RunDocument], Any] | None = None,
     ) -> None:
         self._wanted = {"run_store": run_store, "event_sink": event_sink, "config_provider": config}
         if plugins is None and any(isinstance(wanted, str) for wanted in self._wanted.values()):
@@ -147,7 +151,10 @@ class Runtime:
         self._telemetry: tuple[TelemetryEmitter, ...] = ()
         self._observers: tuple[Listener, ...] = ()
         self._is_retryable: Callable[[BaseException], bool] | None = None
-        self._durability = durability
+        self._durability: Durability = durability or (
+            "none" if plugins is None else plugins.settings.durability
+        )
+        self._find_pipeline = find_pipeline
         self._pipelines: dict[str, Runnable] = {}
         self._live: dict[UUID, Tenure] = {}
         for each in pipelines:
@@ -569,9 +576,7 @@ class Runtime:
             raise RunNotFoundError(run_id)
         if not await store.request_cancel(run_id, reason):
             return False
-        here = self._live.get(run_id)
-        if here is not None:
-            here.cancel(reason)
+        if self.stop(run_id, reason):
             return True
         try:
             lease = await take_lease(store, run_id)
@@ -593,17 +598,38 @@ class Runtime:
             async for record in _listed(store, status):
                 if record.get("pipeline_name") != graph.name:
                     continue
-                lease = RunLease(
-                    run_id=record.run_id, owner="", token=0, expires_at=record.updated_at
-                )
-                tenure = Tenure(store, lease, clock=SystemClock(), parks=False)
                 try:
-                    await tenure.load()
+                    tenure = await self._look_at(record.run_id)
                 except RunNotResumableError:
                     continue
                 changed = tuple(tenure.changes(graph.plan))
                 found.append(RunCheck(run_id=record.run_id, status=record.status, changes=changed))
         return found
+
+    async def document(self, run_id: UUID) -> RunDocument:
+        """Return what a durable run was started with.
+
+        Raises:
+            RunNotResumableError: If nothing was kept of it.
+        """
+        self._durable_store()
+        tenure = await self._look_at(run_id)
+        assert tenure.document is not None
+        return tenure.document
+
+    async def _look_at(self, run_id: UUID) -> Tenure:
+        """Return what is known of a run, for who only reads."""
+        lease = RunLease(run_id=run_id, owner="", token=1, expires_at=SystemClock().now())
+        tenure = Tenure(self._run_store, lease, clock=SystemClock(), parks=False)
+        await tenure.load()
+        return tenure
+
+    def stop(self, run_id: UUID, reason: str = "cancelled") -> bool:
+        """Cancel a durable run that is under way in this process; return whether there is one."""
+        here = self._live.get(run_id)
+        if here is not None:
+            here.cancel(reason)
+        return here is not None
 
     async def prune(
         self,
@@ -693,7 +719,7 @@ class Runtime:
         async with self._tenure(lease, clock, park=park) as tenure:
             try:
                 document = await tenure.load()
-                graph = self._graph_of(document, lease.run_id, target)
+                graph = await self._graph_of(document, lease.run_id, target)
                 await tenure.go_on(graph.plan, on_change)
             except BaseException:
                 await tenure.let_go()
@@ -728,10 +754,10 @@ class Runtime:
 
     async def _replay(self, run_id: UUID, target: Runnable | Buildable | None) -> RunOutcome:
         """Return how a completed run went, from what was kept of it."""
-        lease = RunLease(run_id=run_id, owner="", token=1, expires_at=SystemClock().now())
-        tenure = Tenure(self._run_store, lease, clock=SystemClock(), parks=False)
-        document = await tenure.load()
-        graph = self._graph_of(document, run_id, target)
+        tenure = await self._look_at(run_id)
+        document = tenure.document
+        assert document is not None
+        graph = await self._graph_of(document, run_id, target)
         context = document.context(run_id)
         context.journal = tenure.journal()
         options = attrs.evolve(graph.options, listeners=(), wide_stage=None, wide_pipeline=None)
@@ -742,11 +768,15 @@ class Runtime:
             )
         return _outcome(context, graph, await graph.execute(context, options), raise_on_error=False)
 
-    def _graph_of(
+    async def _graph_of(
         self, document: RunDocument, run_id: UUID, target: Runnable | Buildable | None
     ) -> Runnable:
         if target is not None:
             return self._known(target)
+        if self._find_pipeline is not None:
+            found = await _settle(self._find_pipeline(document))
+            if found is not None:
+                return self._known(found)
         graph = self._pipelines.get(document.pipeline)
         if graph is None:
             raise RunNotResumableError(
@@ -883,9 +913,8 @@ async def _open(item: Any) -> _Close | None:
     return (lambda *_: close()) if callable(close) else None
 
 
-async def _settle(value: Any) -> None:
-    if inspect.isawaitable(value):
-        await value
+async def _settle(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 def _failures(exceptions: Sequence[BaseException]) -> str:

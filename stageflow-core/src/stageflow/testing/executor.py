@@ -45,7 +45,7 @@ class ExecutorConformance(ConformanceKit):
 
     Attributes:
         short: Seconds after which a call that takes too long is timed out.
-        dying: Seconds that a process which has been killed may take to be gone.
+        dying: Seconds that a call or a process which was ended may take to be gone.
     """
 
     contracts = (Executor,)
@@ -217,6 +217,11 @@ class ExecutorConformance(ConformanceKit):
                 await _sign(folder, "waiting-")
                 with anyio.fail_after(_PATIENCE):
                     await executor.aclose()
+                with anyio.move_on_after(self.dying):
+                    while not results:
+                        await anyio.sleep(0.002)
+                group.cancel_scope.cancel()
+            assert results, "a call goes on after closing"
             assert isinstance(results[0], ExecutorClosedError), f"the call gave {results[0]!r}"
             self._check_ended(folder)
 

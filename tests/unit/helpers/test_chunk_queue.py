@@ -399,6 +399,7 @@ async def test_room_that_a_cancelled_producer_was_woken_for_goes_to_the_next():
         assert await patient is True
     assert await queue.get() == "next"
     assert queue.put_nowait("there is room again")
+    assert not queue.put_nowait("for one")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

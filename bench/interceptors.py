@@ -3,21 +3,24 @@
 Each workload is run bare, and with one thing after the other switched on, in turns with a
 minimal scheduler over raw tasks, in one process. What a thing adds is told in that scheduler's
 time per stage: the median, over many turns, of the difference in a turn over the raw time in it.
+On a machine that is busy with other things, `--cpu` counts the processor's time instead.
 
-    python bench/interceptors.py [--backend asyncio|trio] [--only NAME ...] [--json]
+    python bench/interceptors.py [--backend asyncio|trio] [--only NAME ...] [--cpu] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
 import attrs
-from overhead import Body, Graph, chain, fan, no_op, run_raw, suspend, timed, wide
+from overhead import Body, Graph, chain, fan, no_op, run_raw, suspend, wide
 
 from stageflow._engine.call import Layer
 from stageflow._engine.plan import Node, Plan, compile_plan
@@ -101,7 +104,18 @@ def plan_of(graph: Graph, body: Body, case: Case) -> Plan:
     )
 
 
-async def measure(graph: Graph, body: Body) -> list[dict[str, Any]]:
+Clock = Callable[[], float]
+
+
+async def timed(call: Callable[[], Awaitable[None]], clock: Clock) -> float:
+    """Return the seconds that one call takes, with the garbage of those before collected."""
+    gc.collect()
+    began = clock()
+    await call()
+    return clock() - began
+
+
+async def measure(graph: Graph, body: Body, clock: Clock) -> list[dict[str, Any]]:
     """Return what each case adds to a stage of *graph*."""
     emitter = WideEventEmitter()
     repeat = max(1, 200 // len(graph))
@@ -130,7 +144,7 @@ async def measure(graph: Graph, body: Body) -> list[dict[str, Any]]:
         await call()
     for _ in range(TURNS):
         for name, call in calls.items():
-            seconds[name].append(await timed(call))
+            seconds[name].append(await timed(call, clock))
     per = len(graph) * repeat / 1e6
     rows = []
     for case in CASES:
@@ -151,14 +165,14 @@ async def measure(graph: Graph, body: Body) -> list[dict[str, Any]]:
     return rows
 
 
-async def main(only: list[str], as_json: bool) -> None:
+async def main(only: list[str], clock: Clock, as_json: bool) -> None:
     """Measure and print everything, or the workloads that are named."""
     found: dict[str, list[dict[str, Any]]] = {}
     for shape, graph in (("chain-50", chain(50)), ("fan-200", fan(200)), ("wide-2000", wide(2000))):
         for name, body in ((shape, no_op), (f"{shape} sleep(0)", suspend)):
             if only and not any(part in name for part in only):
                 continue
-            found[name] = await measure(graph, body)
+            found[name] = await measure(graph, body, clock)
             if not as_json:
                 show(name, found[name])
     if as_json:
@@ -179,6 +193,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backend", default="asyncio", choices=("asyncio", "trio"))
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of workloads")
+    parser.add_argument("--cpu", action="store_true", help="count the processor's time")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
-    anyio.run(main, arguments.only, arguments.json, backend=arguments.backend)
+    chosen = time.process_time if arguments.cpu else time.perf_counter
+    anyio.run(main, arguments.only, chosen, arguments.json, backend=arguments.backend)

@@ -52,20 +52,21 @@ async def coordinator(request, path):
 
 # --- against a model ------------------------------------------------------------------
 
-keys = st.integers(0, 9)
-pages = st.lists(keys, max_size=4)
+pages = st.lists(st.integers(0, 7), max_size=4)
+ended = st.lists(st.integers(0, 3), max_size=3) | pages
 workers = st.sampled_from("ab")
 steps = st.one_of(
     st.tuples(st.just("insert"), pages, st.booleans()),
-    st.tuples(st.just("complete"), pages),
-    st.tuples(st.just("fail"), pages),
+    st.tuples(st.just("complete"), ended),
+    st.tuples(st.just("fail"), ended),
     st.tuples(st.just("claim"), workers, st.integers(0, 3), st.sampled_from([5.0, 50.0])),
-    st.tuples(st.just("renew"), workers, pages),
-    st.tuples(st.just("release"), workers, pages | st.none()),
-    st.tuples(st.just("wait"), st.just(10.0)),
+    st.tuples(st.just("renew"), workers, ended, st.sampled_from([5.0, 20.0])),
+    st.tuples(st.just("release"), workers, ended | st.none()),
+    st.tuples(st.just("claim"), workers, st.just(2), st.just(5.0)),
+    st.tuples(st.just("wait"), st.sampled_from([5.0, 10.0])),
     st.tuples(st.just("cancel")),
 )
-thresholds = st.none() | st.integers(0, 3) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
+thresholds = st.sampled_from([None, None, 3, 1, 0, 0.0, 0.25, 0.5, 1.0])
 
 
 @attrs.define
@@ -177,11 +178,11 @@ async def step_both(coordinator, clock, barrier_id, model, step):
         case ("claim", worker, limit, lease):
             found = await coordinator.claim(barrier_id, worker, limit=limit, lease=lease)
             assert [key.value for key in found] == model.claim(worker, limit, lease)
-        case ("renew", worker, page):
+        case ("renew", worker, page, lease):
             held = model.held(worker, page)
-            found = await coordinator.renew(barrier_id, worker, page, lease=20.0)
+            found = await coordinator.renew(barrier_id, worker, page, lease=lease)
             assert [key.value for key in found] == held
-            model.claims.update(dict.fromkeys(held, (worker, model.now + 20.0)))
+            model.claims.update(dict.fromkeys(held, (worker, model.now + lease)))
         case ("release", worker, page):
             held = set(model.held(worker, model.rows if page is None else page))
             assert await coordinator.release(barrier_id, worker, page) == len(held)
@@ -199,8 +200,13 @@ async def play(make, threshold, mode, played):
     clock, model = TestClock(), Model(threshold, mode)
     async with make(clock) as coordinator:
         barrier_id = await coordinator.create_barrier(
-            "run", "asset", None, sealed=False, failure_threshold=threshold, failure_mode=mode
+            *("run", "asset", None),
+            keys=range(4),
+            sealed=False,
+            failure_threshold=threshold,
+            failure_mode=mode,
         )
+        model.insert(range(4), False)
         for step in played:
             await step_both(coordinator, clock, barrier_id, model, step)
             assert await coordinator.status(barrier_id) == model.state(), step
@@ -225,11 +231,11 @@ async def play(make, threshold, mode, played):
     ],
     ids=["memory", "sqlite"],
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     threshold=thresholds,
     mode=st.sampled_from(["partial", "all_or_nothing"]),
-    played=st.lists(steps, max_size=14),
+    played=st.lists(steps, min_size=12, max_size=24),
 )
 def test_a_barrier_does_what_its_model_does(make, threshold, mode, played):
     anyio.run(play, make, threshold, mode, played)

@@ -193,7 +193,10 @@ class ToolCall:
             timeout_seconds=seconds,
             payload=shown,
         )
-        decision = await approvals.await_decision(request.id, seconds)
+        try:
+            decision = await approvals.await_decision(request.id, seconds)
+        except (TimeoutError, ToolApprovalTimeoutError):
+            decision = None
         if decision is None:
             self._deny("approval_timeout", ToolApprovalTimeoutError(tool.name, request.id, seconds))
         edited = decision.granted and decision.payload is not None

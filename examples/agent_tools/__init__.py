@@ -1,0 +1,1 @@
+"""An agent that answers customers with tools, under supervision."""

@@ -223,8 +223,8 @@ async def test_a_csv_file_restored_anywhere_gives_the_rest(rows, n, at, compress
     import csv as standard
     import io
 
-    written = io.StringIO()
-    writer = standard.DictWriter(written, ["a", "b"], lineterminator="\n")
+    written = io.StringIO(newline="")
+    writer = standard.DictWriter(written, ["a", "b"])
     writer.writeheader()
     rows = [{"a": row.get("a", ""), "b": row.get("b", "x")} for row in rows]
     writer.writerows(rows)

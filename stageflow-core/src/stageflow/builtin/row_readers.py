@@ -97,7 +97,9 @@ class _RowSource(Source[_RowPosition]):
         self._settings = settings
         self._file: IO[bytes] | None = None
         self._recent = b""  # the end of what has been read
-        self.at = _RowPosition()
+        # Where the next row begins. Numbers, since a position for each row would cost too much.
+        self._offset = self._line = self._skipped = 0
+        self._at = _RowPosition()
 
     @abstractmethod
     def row(self) -> Any:
@@ -116,14 +118,15 @@ class _RowSource(Source[_RowPosition]):
             plain.close()
             self._file = cast("IO[bytes]", gzip.GzipFile(self.path, "rb"))
         self._skip_mark()
-        return self.at
+        self._at = self._here()
+        return self._at
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
     def read(self, position: _RowPosition, n: int) -> tuple[list[Any], _RowPosition, bool]:
-        if position != self.at:
+        if (self._offset, position) != (position.offset, self._at):
             self.go_to(position)
         items: list[Any] = []
         while len(items) < n:
@@ -132,13 +135,13 @@ class _RowSource(Source[_RowPosition]):
             except BadRowError:
                 if self._settings.on_error == "raise":
                     raise
-                self.at = attrs.evolve(self.at, skipped=self.at.skipped + 1)
+                self._skipped += 1
                 continue
             if item is _NONE_LEFT:
                 return items, self._here(), True
             items.append(item)
-        self.at = self._here()
-        return items, self.at, False
+        self._at = self._here()
+        return items, self._at, False
 
     def freeze(self, position: _RowPosition) -> dict[str, Any]:
         return attrs.asdict(position)
@@ -166,7 +169,9 @@ class _RowSource(Source[_RowPosition]):
         if position.tail and _digest(self._recent) != position.tail:
             told = f"the file has changed, or is another one, before byte {position.offset}"
             raise CheckpointError(told, source=str(self.path))
-        self.at = position
+        self._at = position
+        self._offset, self._line = position.offset, position.line
+        self._skipped = position.skipped
 
     @property
     def file(self) -> IO[bytes]:
@@ -185,25 +190,26 @@ class _RowSource(Source[_RowPosition]):
         if not line:
             return b""
         length, is_long = len(line), len(line) > limit
-        self._recent = (self._recent + line)[-_TAIL:]
+        self._recent = line[-_TAIL:] if length >= _TAIL else (self._recent + line)[-_TAIL:]
         while is_long and not self._recent.endswith(b"\n") and (more := self._readline(2**20)):
             length += len(more)
             self._recent = (self._recent + more)[-_TAIL:]
-        self.at = attrs.evolve(self.at, offset=self.at.offset + length, line=self.at.line + 1)
+        self._offset += length
+        self._line += 1
         if is_long:
             raise self.bad(f"it is longer than {limit} bytes")
         return line
 
     def bad(self, reason: str, line: int | None = None) -> BadRowError:
         """Return the error for the row whose line was just read, or for another line."""
-        return BadRowError(str(self.path), line or self.at.line, reason)
+        return BadRowError(str(self.path), line or self._line, reason)
 
     def _readline(self, limit: int) -> bytes:
         try:
             return self.file.readline(limit)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ItemReaderError(
-                f"{self.path}: the compressed data is damaged after line {self.at.line}: {error}.",
+                f"{self.path}: the compressed data is damaged after line {self._line}: {error}.",
                 source=str(self.path),
                 hint="Fetch or write the file again.",
             ) from error
@@ -212,12 +218,12 @@ class _RowSource(Source[_RowPosition]):
         """Pass over the mark that some programs begin UTF-8 with."""
         if self.file.read(3) == codecs.BOM_UTF8:
             self._recent = codecs.BOM_UTF8
-            self.at = _RowPosition(offset=3)
+            self._offset = 3
         else:
             self.file.seek(0)
 
     def _here(self) -> _RowPosition:
-        return attrs.evolve(self.at, tail=_digest(self._recent))
+        return _RowPosition(self._offset, self._line, self._skipped, _digest(self._recent))
 
 
 _NONE_LEFT: Final = object()
@@ -225,6 +231,14 @@ _NONE_LEFT: Final = object()
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# `json.loads` would make a decoder for each row.
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 class _JsonlSource(_RowSource):
@@ -235,14 +249,10 @@ class _JsonlSource(_RowSource):
             if line.isspace():
                 continue
             try:
-                return json.loads(line, parse_constant=_refuse)
+                return _JSON.decode(line.decode())
             except (ValueError, RecursionError) as error:
                 raise self.bad(f"it is no JSON ({error})") from None
         return _NONE_LEFT
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 class _CsvSource(_RowSource):
@@ -270,8 +280,8 @@ class _CsvSource(_RowSource):
         doubled = sorted({name for name in self._columns if self._columns.count(name) > 1})
         if doubled:
             raise self.bad(f"two columns are called {doubled[0]!r}")
-        self.at = self._here()
-        return self.at
+        self._at = self._here()
+        return self._at
 
     def row(self) -> Any:
         while (values := self._record()) is not None:
@@ -284,16 +294,16 @@ class _CsvSource(_RowSource):
         return _NONE_LEFT
 
     def _record(self) -> list[str] | None:
-        start = self.at
-        self._first = start.line + 1
-        begin = self._recent
-        after_first = [self.at, begin]
+        start, line_before = self._offset, self._line
+        self._first = line_before + 1
+        after_first = (start, line_before, self._recent)
 
         def lines() -> Iterator[str]:
+            nonlocal after_first
             while line := self.line():
-                if self.at.line == start.line + 1:
-                    after_first[:] = [self.at, self._recent]
-                if self.at.offset - start.offset > self._settings.max_row_bytes:
+                if self._line == line_before + 1:
+                    after_first = (self._offset, self._line, self._recent)
+                if self._offset - start > self._settings.max_row_bytes:
                     raise csv.Error(f"it is longer than {self._settings.max_row_bytes} bytes")
                 yield line.decode(self._encoding)
 
@@ -302,8 +312,8 @@ class _CsvSource(_RowSource):
         except (csv.Error, UnicodeDecodeError) as error:
             reason = str(error)
         # A quote that is never closed takes in all that follows: only its own line is bad.
-        self.at, self._recent = cast("Any", after_first)
-        self.file.seek(self.at.offset)
+        self._offset, self._line, self._recent = after_first
+        self.file.seek(self._offset)
         raise self.bad(f"it is no CSV ({reason})", self._first)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 import time
@@ -137,7 +139,7 @@ async def test_records_on_disk_outlive_the_process(tmp_path: Path):
 
     first, second = await backfill(), await backfill()
     assert (first.materialized, second.materialized, second.skipped) == (3, 0, 3)
-    assert made == list(DAYS)
+    assert sorted(made) == list(DAYS)
 
 
 PROGRAM = """
@@ -205,6 +207,39 @@ def test_what_a_killed_process_was_at_is_made_by_the_next(tmp_path: Path):
     second = start(tmp_path, "second")
     assert second.communicate(timeout=30)[0].strip() == "materialized second"
     assert (tmp_path / "made.txt").read_text(encoding="utf-8") == "first\nsecond\n"
+
+
+BACKFILLED = """
+from pathlib import Path
+import anyio
+from stageflow.assets import StaticPartitions, asset
+
+@asset(partitions=StaticPartitions(range(50)))
+async def part(ctx):
+    if ctx.partition == 9 and not Path("go").exists():
+        Path("entered").touch()
+        await anyio.sleep(60)
+    return ctx.partition
+"""
+
+
+@pytest.mark.slow
+def test_a_backfill_that_is_interrupted_leaves_in_order_and_goes_on_where_it_was(tmp_path: Path):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n", encoding="utf-8")
+    (tmp_path / "parts.py").write_text(BACKFILLED, encoding="utf-8")
+    command = [sys.executable, "-m", "stageflow", "assets", "backfill", "parts.py", "part"]
+    pipes = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen([*command, "--parallel", "1"], **pipes)
+    wait_for(tmp_path / "entered")
+    first.send_signal(signal.SIGINT)
+    _, told = first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert "the same command goes on from there" in told
+    assert "Traceback" not in told
+    (tmp_path / "go").touch()
+    second = subprocess.run([*command, "--json"], **pipes, timeout=30, check=True)
+    counts = json.loads(second.stdout)
+    assert (counts["materialized"], counts["skipped"]) == (41, 9)
 
 
 def test_a_script_needs_no_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -123,6 +123,33 @@ async def test_who_waits_for_one_that_fails_makes_it_itself(backends):
         assert (await store.status("a")).is_fresh
 
 
+async def test_what_another_run_makes_anew_upstream_is_waited_for(backends):
+    slow, made = Slow(), []
+
+    @asset
+    async def side():
+        made.append("side")
+        slow.entered = anyio.Event()
+        tasks.start_soon(lambda: store.materialize("a", force=True))
+        await slow.entered.wait()
+
+    @asset
+    async def b(a, side):
+        return a
+
+    async with backends.open([slow.asset, side, b]) as store:
+        slow.let_go.set()
+        await store.materialize("a")
+        slow.let_go = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.materialize, "b")
+            while "asset.waiting" not in backends.types():
+                await anyio.lowlevel.checkpoint()
+            slow.let_go.set()
+        assert await store.get("b") == 2
+        assert (await store.status("b")).is_fresh
+
+
 async def test_a_run_that_lives_keeps_its_claim_however_long_it_takes(backends):
     backends.clock._autojump = False
     slow = Slow()

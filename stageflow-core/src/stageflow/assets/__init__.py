@@ -7,6 +7,7 @@ made, and makes it again only when something that it was made from has changed.
 
 from stageflow.assets.backfill import BackfillFailure, BackfillProgress, BackfillSummary
 from stageflow.assets.context import AssetCall, AssetContext, PartitionValues
+from stageflow.assets.date_partitions import DatePartitions, DatetimePartitions
 from stageflow.assets.declaration import Asset, AssetBody, AssetOutput, Dep, asset
 from stageflow.assets.drawing import AssetDrawing, AssetTargetError
 from stageflow.assets.errors import (
@@ -34,15 +35,8 @@ from stageflow.assets.mapping import (
     PartitionMapping,
     SamePartition,
 )
-from stageflow.assets.partitions import (
-    DatePartitions,
-    DatetimePartitions,
-    MultiPartitions,
-    Partitions,
-    PartitionSlice,
-    StaticPartitions,
-    TuplePartitions,
-)
+from stageflow.assets.partitions import Partitions, PartitionSlice, StaticPartitions
+from stageflow.assets.product_partitions import MultiPartitions, TuplePartitions
 from stageflow.assets.records import AssetRecord
 from stageflow.assets.store import AssetStore, Materialization
 from stageflow.assets.survey import AssetStatus

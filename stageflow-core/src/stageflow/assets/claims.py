@@ -7,7 +7,8 @@ The dead run, should it come back, cannot write what it made into the record any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import anyio
@@ -103,6 +104,8 @@ class Claims:
     ) -> Turn | AssetRecord:
         """Claim a partition; return the record instead if another run has made it meanwhile.
 
+        Another run is waited for also if it is at something that the partition is made from.
+
         Args:
             step: The partition.
             again: Whether to make it anew, whoever else has made it.
@@ -115,16 +118,18 @@ class Claims:
         told = False
         while True:
             entry = await self._records.read(name, key)
+            upstream = await self._upstream(step)
             now = self._clock.now()
-            if entry.claim is not None and entry.is_running(now):
+            # Who holds a claim waits for nobody, so runs cannot wait for each other in a circle.
+            other = _busy((entry, *upstream.values()), now)
+            if other is not None:
                 if self._on_running == "raise":
-                    raise AssetRunningError(name, step.partition, entry.claim.run_id)
+                    raise AssetRunningError(name, step.partition, other)
                 if not told:
-                    on_wait(entry.claim.run_id)
+                    on_wait(other)
                     told = True
                 await self._clock.sleep(self._poll)
                 continue
-            upstream = await self._upstream(step)
             versions = self._versions(step, upstream)
             if not again and entry.version != step.entry.version:
                 record = self._made_meanwhile(step, entry, versions)
@@ -224,6 +229,14 @@ class Claims:
             return None
         is_same = record.asset_version == step.asset.version and record.upstream == versions
         return record if is_same else None
+
+
+def _busy(entries: Iterable[AssetEntry], now: datetime) -> str | None:
+    """Return the run that is at one of these; None if none is."""
+    for entry in entries:
+        if entry.claim is not None and entry.is_running(now):
+            return entry.claim.run_id
+    return None
 
 
 def _folded(ids: Sequence[StepId], upstream: dict[StepId, AssetEntry]) -> dict[str, str]:

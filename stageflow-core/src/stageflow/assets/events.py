@@ -74,7 +74,7 @@ ASSET_EVENTS: Final = EventCatalogue(
         ),
         EventSchema(
             "asset.waiting",
-            "Another run is at a partition; this one waits for it.",
+            "Another run is at a partition, or at what it is made from; this one waits for it.",
             (*_ONE, EventField("other_run_id", "text", "the other run")),
         ),
         EventSchema(

@@ -323,7 +323,7 @@ class AssetRun:
     async def _load_one(self, turn: Turn, upstream: Step) -> Any:
         asset, partition = upstream.asset, upstream.partition
         if turn.upstream[upstream.id].trusted is None:
-            raise AssetNotReadyError(asset.name, partition, "its record is gone")
+            raise AssetNotReadyError(asset.name, partition, "no record vouches for it any more")
         try:
             return await self._settings.places.of(asset).load(asset, partition)
         except AssetNotFoundError as error:

@@ -7,7 +7,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from stageflow.assets.partitions import MultiPartitions, Partitions
+from stageflow.assets.partitions import Partitions
+from stageflow.assets.product_partitions import MultiPartitions
 from stageflow.contracts.partitions import Partition
 
 __all__ = (

@@ -165,6 +165,7 @@ class AssetStore:
             UpstreamNotReadyError: What it needs is not fresh, and *with_deps* is false.
             AssetFailedError: It could not be made, or what it needs could not.
             AssetRunningError: Another run is at one, and *on_running* is `raise`.
+            UnifiedPipelineCancelled: A function asked for the end of the run.
         """
         found = self._assets.find(asset)
         survey = await self._surveyor().look([(found, partition)])
@@ -390,6 +391,9 @@ class AssetStore:
 
     def tell(self, type: str, facts: dict[str, Any], listeners: Sequence[Listener] = ()) -> None:
         """Tell everybody who listens of something that happened outside of any run."""
+        runtime = self._runtime
+        if not (runtime.event_sink or runtime.telemetry or self._listeners or listeners):
+            return
         told = {
             **dict.fromkeys(_NO_IDS),
             "pipeline_name": self._assets.name,
@@ -397,14 +401,14 @@ class AssetStore:
             "timestamp": self._clock.now().isoformat(),
             **facts,
         }
-        emitters = map(lifecycle_telemetry, self._runtime.telemetry)
+        emitters = map(lifecycle_telemetry, runtime.telemetry)
         for listener in (*emitters, *self._listeners, *listeners):
             try:
                 listener(type, dict(told))
             except Exception:  # noqa: BLE001 - a listener is told, it does not decide
                 _log.exception("listener.failed", event_type=type, listener=repr(listener))
-        if self._runtime.event_sink is not None:
-            deliver(self._runtime.event_sink, type, told)
+        if runtime.event_sink is not None:
+            deliver(runtime.event_sink, type, told)
 
     @property
     def clock(self) -> Clock:

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache, partial
@@ -20,7 +21,6 @@ from typing import Any
 from uuid import UUID
 
 import anyio
-import anyio.lowlevel
 
 from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.contracts.checkpoints import (
@@ -49,7 +49,7 @@ __all__ = (
     "park_or_signal",
 )
 
-_PATIENCE = 30.0  # for a process that hangs; a test that waits so long fails
+_PATIENCE = 50.0  # for a process that hangs; a test that waits so long fails
 _PRELOADED = ["anyio._backends._asyncio", "stageflow.builtin.sqlite_run_store", "stageflow.testing"]
 
 Work = Callable[..., Awaitable[Any]]
@@ -89,7 +89,9 @@ def at_once(path: Path, work: Work, count: int = 4, **given: Any) -> list[Any]:
 
 def _received(end: Connection) -> Any:
     assert end.poll(_PATIENCE), "a process does not answer"
-    return end.recv()
+    result, trouble = end.recv()
+    assert trouble is None, trouble
+    return result
 
 
 def _take_part(
@@ -100,7 +102,15 @@ def _take_part(
             barrier.wait(_PATIENCE)
             return await work(store, number, **given)
 
-    end.send(anyio.run(main))
+    _answer(end, main)
+
+
+def _answer(end: Connection, main: Callable[[], Awaitable[Any]]) -> None:
+    """Send what *main* returns, or else the story of its failure."""
+    try:
+        end.send((anyio.run(main), None))
+    except Exception:  # noqa: BLE001 - the test that waits for the answer tells it
+        end.send((None, traceback.format_exc()))
 
 
 def die_at(path: Path, work: Work, point: int, **given: Any) -> bool:
@@ -185,9 +195,9 @@ def kill_after(path: Path, work: Work, steps: int, **given: Any) -> None:
 def _tell(path: Path, work: Work, given: dict[str, Any], end: Connection) -> None:
     async def main() -> None:
         async with SqliteRunStore(path, synchronous="normal") as store:
-            await work(store, end.send, **given)
+            await work(store, lambda step: end.send((step, None)), **given)
 
-    anyio.run(main)
+    _answer(end, main)
 
 
 def dump(path: Path) -> list[str]:
@@ -231,7 +241,7 @@ async def commit_or_take_over(store: SqliteRunStore, number: int, lease: RunLeas
     Returns the keys that one knows of in the end: those that were there, and one's own.
     """
     while len(await store.load_entries(lease.run_id)) < 5 * number:
-        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(0.001)  # leave the processor to those who write
     while number > 0 and lease.owner != f"p{number}":
         held = await store.get_lease(lease.run_id) or lease
         with suppress(LeaseHeldError):  # another was faster

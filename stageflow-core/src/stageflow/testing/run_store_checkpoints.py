@@ -177,12 +177,12 @@ class RunCheckpointsConformance(RunStoreKit):
 
     async def test_rs33_nothing_is_committed_after_a_take_over(self, store: Any) -> None:
         self.needs("checkpoints")
-        for delay in range(6):
+        for turn in range(20):
             first = await self.new_lease(store)
             loaded: list[Sequence[CheckpointEntry]] = []
             async with anyio.create_task_group() as group:
                 group.start_soon(_commit_until_lost, store, first)
-                for _ in range(delay):
+                for _ in range(turn % 6):
                     await anyio.lowlevel.checkpoint()
                 await store.acquire_lease(first.run_id, "second", ttl=LONG, take_over=first.token)
                 loaded.append(await store.load_entries(first.run_id))

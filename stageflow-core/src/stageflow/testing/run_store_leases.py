@@ -281,9 +281,16 @@ class RunLeasesConformance(RunStoreKit):
 
     async def test_rs39_leases_are_listed_by_run(self, store: Any) -> None:
         self.needs("checkpoints")
-        gone, *expired = [await self.new_lease(store, ttl=self.moment) for _ in range(3)]
+        ids = sorted((uuid4() for _ in range(7)), reverse=True)
+        for run_id in ids:
+            await store.create_run(run_id, service="voice", status="running")
+
+        async def acquire(chosen: list[UUID], ttl: float) -> list[RunLease]:
+            return [await store.acquire_lease(run_id, "first", ttl=ttl) for run_id in chosen]
+
+        gone, *expired = await acquire(ids[:3], self.moment)
         await self.pass_time(2 * self.moment)
-        held = [await self.new_lease(store) for _ in range(4)]
+        held = await acquire(ids[3:], LONG)
         await self.new_run(store)
         await store.release_lease(gone)
         wanted = sorted(map(_facts, (*expired, *held)))

@@ -97,7 +97,7 @@ class RunParkingConformance(RunStoreKit):
 
     async def test_rs51_a_signal_is_not_missed_while_parking(self, store: Any) -> None:
         self.needs("waits")
-        for turn in range(6):
+        for turn in range(20):
             lease = await self.new_lease(store)
             await store.open_wait(lease, "w", stage="ask", name="go")
             calls: list[Callable[[], Awaitable[Any]]] = [

@@ -240,8 +240,8 @@ async def commit_or_take_over(store: SqliteRunStore, number: int, lease: RunLeas
 
     Returns the keys that one knows of in the end: those that were there, and one's own.
     """
-    while len(await store.load_entries(lease.run_id)) < 5 * number:
-        await anyio.sleep(0.001)  # leave the processor to those who write
+    while len(await store.load_entries(lease.run_id)) < 5 * number:  # noqa: ASYNC110
+        await anyio.sleep(0.001)  # no event crosses processes
     while number > 0 and lease.owner != f"p{number}":
         held = await store.get_lease(lease.run_id) or lease
         with suppress(LeaseHeldError):  # another was faster

@@ -444,7 +444,7 @@ def test_config_defaults_and_bounds():
     assert (config.log_violations, config.violation_threshold) == (True, 0.0)
     with pytest.raises(HelperSettingError, match="max_chars"):
         GuardrailConfig(max_chars=0)
-    assert GuardrailStage([]).kind is StageKind.GUARD
+    assert GuardrailStage([PIIDetector()]).kind is StageKind.GUARD
 
 
 async def test_guards_may_be_shared_by_many_runs_at_once():

@@ -7,6 +7,8 @@ import inspect
 import pytest
 
 from stageflow import helpers
+from stageflow.helpers.errors import AudioFormatError, HelperSettingError
+from stageflow.helpers.guardrails import GuardrailContentError
 
 NOTHING = inspect.Parameter.empty
 
@@ -146,3 +148,63 @@ def test_the_least_and_the_most_that_are_allowed_are_allowed():
     monitor.record_put(1, 1)
     assert monitor.should_throttle()
     assert helpers.BackpressureMonitor(high_water_mark=0, low_water_mark=0).fill_percentage == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: helpers.GuardrailStage([]), "one detector or more"),
+        (lambda: helpers.GuardrailStage(helpers.PIIDetector()), "a list of detectors"),
+        (lambda: helpers.GuardrailStage([helpers.PIIDetector]), "one detector or more"),
+        (lambda: helpers.AnalyticsSink("events.jsonl"), "an exporter"),
+        (
+            lambda: helpers.AnalyticsSink(helpers.ConsoleExporter(), include_patterns="stage."),
+            "several texts",
+        ),
+        (
+            lambda: helpers.AnalyticsSink(helpers.ConsoleExporter(), exclude_patterns="stage."),
+            "several texts",
+        ),
+        (lambda: helpers.MockLLMProvider(responses="Yes."), "several texts"),
+        (lambda: helpers.MockSTTProvider(transcriptions="Yes."), "several texts"),
+        (lambda: helpers.MemoryConfig(max_entries=-1), "at least 0"),
+        (lambda: helpers.MemoryConfig(max_tokens="many"), "at least 0"),
+    ],
+    ids=map(str, range(10)),
+)
+def test_what_cannot_be_meant_is_refused_where_it_is_given(build, says):
+    with pytest.raises(HelperSettingError, match=says):
+        build()
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        helpers.PIIDetector(),
+        helpers.ContentFilter(blocked_patterns=["x"]),
+        helpers.InjectionDetector(additional_patterns=["x"]),
+    ],
+    ids=lambda detector: type(detector).__name__,
+)
+@pytest.mark.parametrize("content", [None, b"bob@example.com", 5])
+def test_a_detector_lets_nothing_pass_that_it_cannot_read(detector, content):
+    with pytest.raises(GuardrailContentError, match="A guardrail checks text"):
+        detector.check(content)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"data": "text"},
+        {"data": b"", "sample_rate": 0},
+        {"data": b"", "channels": 0},
+        {"data": b"", "format": "mp3"},
+    ],
+)
+def test_a_chunk_that_could_not_be_played_is_refused_where_it_is_made(facts):
+    with pytest.raises(AudioFormatError):
+        helpers.AudioChunk(**facts)
+
+
+def test_a_format_may_be_given_by_its_name():
+    assert helpers.AudioChunk(bytes(8), format="float_32").duration_ms == 0.125

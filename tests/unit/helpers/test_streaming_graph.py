@@ -698,6 +698,11 @@ async def test_a_sink_that_must_be_awaited_misses_nothing_of_an_interrupted_run(
             await checkpoint()
             exported.append(event.event_type)
 
+        async def export_batch(self, events):
+            raise AssertionError("the sink exports one by one")
+
+        flush = close = checkpoint
+
     token = CancellationToken()
 
     async def asks(ctx):
@@ -888,7 +893,25 @@ async def test_what_a_skipped_dependency_skips_are_all_that_are_connected(told):
     assert told.of("stream.finished") == []
 
 
-@pytest.mark.parametrize("settings", [{"name": ""}, {"name": "x", "max_size": 0}])
+async def test_links_are_links_of_a_pipeline_that_is_not_built():
+    pipeline = Pipeline("talk").with_stage("write", write_three).with_stage("read", read_all)
+    link = tokens.link("write", to=["read", "read"])
+    assert StreamingGraph(pipeline, link).links == (tokens.link("write", to="read"),)
+    for wrong, given in ((pipeline, [tokens]), (pipeline.build(), [link]), ("talk", [link])):
+        with pytest.raises(HelperSettingError):
+            StreamingGraph(wrong, given)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": ""},
+        {"name": 5},
+        {"name": "x", "max_size": 0},
+        {"name": "x", "max_size": 2.5},
+        {"name": "x", "max_size": "2"},
+    ],
+)
 async def test_a_stream_is_checked_where_it_is_declared(settings):
     with pytest.raises(HelperSettingError):
         Stream(**settings)

@@ -10,6 +10,7 @@ from stageflow.contracts.event_sink import EventSink
 from stageflow.events import wait_for_event_sink_tasks
 from stageflow.helpers.analytics.event import AnalyticsEvent
 from stageflow.helpers.analytics.exporters import AnalyticsExporter
+from stageflow.helpers.errors import HelperSettingError
 
 __all__ = ("AnalyticsSink", "EventSinkExporter")
 
@@ -34,6 +35,21 @@ class AnalyticsSink(EventSink):
         exclude_patterns: Iterable[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if not isinstance(exporter, AnalyticsExporter):
+            raise HelperSettingError(
+                "AnalyticsSink",
+                "exporter",
+                exporter,
+                rule="an exporter (export, export_batch, flush, close)",
+            )
+        for name, value in (
+            ("include_patterns", include_patterns),
+            ("exclude_patterns", exclude_patterns),
+        ):
+            if isinstance(value, str):
+                raise HelperSettingError(
+                    "AnalyticsSink", name, value, rule="several texts, such as a list"
+                )
         self.exporter = exporter
         self._include = tuple(include_patterns) if include_patterns is not None else None
         self._exclude = tuple(exclude_patterns or ())

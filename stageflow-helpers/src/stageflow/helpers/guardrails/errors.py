@@ -31,7 +31,7 @@ class GuardrailContentError(RunError, TypeError):
     """A guardrail was to check something other than text; it lets nothing pass unseen.
 
     Attributes:
-        stage: The stage.
+        stage: The stage; empty if a detector was called by itself.
         content_key: The key under which it was found; None for the snapshot's input text.
         found: The type of what was found.
     """
@@ -41,7 +41,9 @@ class GuardrailContentError(RunError, TypeError):
     def __init__(self, stage: str, content_key: str | None, found: str) -> None:
         where = "the input text" if content_key is None else f"input {content_key!r}"
         super().__init__(
-            f"Guardrail stage {stage!r} checks text, but {where} is of type {found}.",
+            f"Guardrail stage {stage!r} checks text, but {where} is of type {found}."
+            if stage
+            else f"A guardrail checks text, not {found}.",
             hint="Let `content_key` name a text, or turn the value into one in a stage before.",
         )
         self.stage = stage

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import Final
 
+from stageflow.helpers.guardrails.errors import GuardrailContentError
+
 __all__ = ("Content", "Reading", "plain_leetspeak", "readings_of")
 
 Edit = tuple[int, int, str]
@@ -116,7 +118,13 @@ class Content(str):
 
 
 def readings_of(content: str) -> Content:
-    """Return *content* with its readings; the ones it has already, if it is a `Content`."""
+    """Return *content* with its readings; the ones it has already, if it is a `Content`.
+
+    Raises:
+        GuardrailContentError: It is no text; what cannot be read must not pass as harmless.
+    """
+    if not isinstance(content, str):
+        raise GuardrailContentError("", None, type(content).__name__)
     return content if isinstance(content, Content) else Content(content)
 
 

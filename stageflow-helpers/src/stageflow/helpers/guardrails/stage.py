@@ -93,7 +93,17 @@ class GuardrailStage:
         *,
         content_key: str | None = None,
     ) -> None:
+        if isinstance(checks, type) or not isinstance(checks, Iterable):
+            raise HelperSettingError("GuardrailStage", "checks", checks, rule="a list of detectors")
         self._checks = tuple(checks)
+        if not self._checks or any(
+            isinstance(check, type) or not callable(getattr(check, "check", None))
+            for check in self._checks
+        ):
+            # Without this, a guard that checks nothing would let everything pass.
+            raise HelperSettingError(
+                "GuardrailStage", "checks", self._checks, rule="one detector or more, with `check`"
+            )
         self._config = config or GuardrailConfig()
         self._content_key = content_key
 

@@ -11,7 +11,7 @@ import attrs
 
 from stageflow.codec import Codec, CodecError, codec_type
 from stageflow.contracts.contract import Contract
-from stageflow.helpers.errors import MemoryStoreError
+from stageflow.helpers.errors import HelperSettingError, MemoryStoreError
 from stageflow.helpers.tokens import TokenCounter, approximate_tokens
 
 __all__ = (
@@ -98,6 +98,12 @@ class MemoryConfig:
     include_system: bool = True
     recency_window_seconds: float = 0
     count_tokens: TokenCounter = approximate_tokens
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("max_entries", "max_tokens"):
+            limit = getattr(self, name)
+            if limit is not None and (not isinstance(limit, int) or limit < 0):
+                raise HelperSettingError("MemoryConfig", name, limit, rule="at least 0, or None")
 
 
 class MemoryWindow(list[MemoryEntry]):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import random as random_module
+from collections.abc import Sequence
 
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.helpers.errors import HelperSettingError
 
-__all__ = ("Simulation",)
+__all__ = ("Simulation", "several")
+
+
+def several(helper: str, setting: str, texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Return *texts* as a tuple; empty if there are none."""
+    if isinstance(texts, str):
+        raise HelperSettingError(helper, setting, texts, rule="several texts, such as a list")
+    return tuple(texts or ())
 
 
 class Simulation:

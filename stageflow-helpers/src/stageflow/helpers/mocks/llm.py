@@ -11,7 +11,7 @@ import attrs
 
 from stageflow.contracts.clock import Clock
 from stageflow.helpers.errors import HelperSettingError, MockFailureError
-from stageflow.helpers.mocks._simulation import Simulation
+from stageflow.helpers.mocks._simulation import Simulation, several
 from stageflow.helpers.providers import LLMResponse
 from stageflow.helpers.tokens import TokenCounter, approximate_tokens
 
@@ -70,7 +70,7 @@ class MockLLMProvider:
         random: random_module.Random | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._responses = tuple(responses or _DEFAULT_RESPONSES)
+        self._responses = several("MockLLMProvider", "responses", responses) or _DEFAULT_RESPONSES
         self._patterns = _compiled(patterns or {})
         self._echo = echo
         self._fail_error = fail_error

@@ -11,7 +11,7 @@ import attrs
 
 from stageflow.contracts.clock import Clock
 from stageflow.helpers.errors import HelperSettingError, MockFailureError
-from stageflow.helpers.mocks._simulation import Simulation
+from stageflow.helpers.mocks._simulation import Simulation, several
 from stageflow.helpers.providers import STTResponse
 from stageflow.helpers.streaming.audio import AudioChunk, calculate_audio_duration_ms
 
@@ -52,7 +52,9 @@ class MockSTTProvider:
         random: random_module.Random | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._transcriptions = tuple(transcriptions or _DEFAULT_TRANSCRIPTIONS)
+        self._transcriptions = (
+            several("MockSTTProvider", "transcriptions", transcriptions) or _DEFAULT_TRANSCRIPTIONS
+        )
         self._audio_map = dict(audio_map or {})
         self._simulate_confidence = simulate_confidence
         self._simulation = Simulation(

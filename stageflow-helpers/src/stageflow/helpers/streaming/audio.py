@@ -39,6 +39,18 @@ class AudioFormat(StrEnum):
         return 2 if self is AudioFormat.PCM_16 else 4
 
 
+def _as_format(given: AudioFormat | str) -> AudioFormat:
+    if isinstance(given, AudioFormat):
+        return given
+    try:
+        return AudioFormat(given)
+    except ValueError:
+        raise AudioFormatError(
+            f"There is no audio format {given!r}.",
+            hint=f"Give one of {', '.join(AudioFormat)}.",
+        ) from None
+
+
 @codec_type(name="stageflow.AudioChunk")
 @attrs.frozen
 class AudioChunk:
@@ -58,11 +70,24 @@ class AudioChunk:
     data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
     sample_rate: int = 16000
     channels: int = 1
-    format: AudioFormat = AudioFormat.PCM_16
+    format: AudioFormat = attrs.field(default=AudioFormat.PCM_16, converter=_as_format)
     timestamp_ms: float = 0.0
     sequence: int = 0
     is_final: bool = False
     metadata: dict[str, Any] = attrs.field(factory=dict, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.data, bytes | bytearray | memoryview):
+            raise AudioFormatError(
+                f"The samples of an audio chunk are bytes, not {type(self.data).__name__}.",
+                hint="Give raw audio; `AudioChunk.from_dict` reads base64.",
+            )
+        if self.sample_rate < 1 or self.channels < 1:
+            raise AudioFormatError(
+                f"An audio chunk of {self.sample_rate} Hz and {self.channels} channel(s) has no"
+                " duration.",
+                hint="Give a sample rate and a number of channels, both at least 1.",
+            )
 
     @property
     def duration_ms(self) -> float:

@@ -11,6 +11,7 @@ import attrs
 from stageflow.context import PipelineContext, StageContext
 from stageflow.context.cancellation import CancellationToken
 from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.helpers.errors import HelperSettingError
 from stageflow.helpers.streaming.live import LiveStreams
 from stageflow.helpers.streaming.stream import RESOURCE, StreamLink
 from stageflow.pipeline import PipelineValidationError, UnifiedStageGraph, UnifiedStageSpec
@@ -71,7 +72,17 @@ class StreamingGraph(UnifiedStageGraph):
         max_concurrency: int | None = None,
         **options: Any,
     ) -> None:
-        self._links = tuple(links)
+        given: Any = links
+        self._links = (given,) if isinstance(given, StreamLink) else tuple(given)
+        for link in self._links:
+            if not isinstance(link, StreamLink):
+                raise HelperSettingError(
+                    "StreamingGraph", "links", link, rule="links: stream.link(producer, to=reader)"
+                )
+        if not isinstance(pipeline, Declaration):
+            raise HelperSettingError(
+                "StreamingGraph", "pipeline", pipeline, rule="a pipeline that is not built yet"
+            )
         faults = _link_faults(self._links, pipeline.stages)
         try:
             plain = pipeline.build(max_concurrency=max_concurrency, **options)

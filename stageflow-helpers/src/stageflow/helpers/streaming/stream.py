@@ -26,7 +26,7 @@ RESOURCE: Final = "stageflow.helpers.streams"
 
 
 def _as_stages(stages: Iterable[str] | str) -> tuple[str, ...]:
-    return (stages,) if isinstance(stages, str) else tuple(stages)
+    return (stages,) if isinstance(stages, str) else tuple(dict.fromkeys(stages))
 
 
 @attrs.frozen
@@ -59,10 +59,14 @@ class Stream(Generic[T]):
     drop_on_overflow: bool = attrs.field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if not self.name:
+        name: Any = self.name
+        size: Any = self.max_size
+        if not isinstance(name, str) or not name:
             raise HelperSettingError("Stream", "name", self.name, rule="a text that is not empty")
-        if self.max_size < 1:
-            raise HelperSettingError("Stream", "max_size", self.max_size, rule="at least 1")
+        if not isinstance(size, int) or size < 1:
+            raise HelperSettingError(
+                "Stream", "max_size", self.max_size, rule="a whole number, at least 1"
+            )
 
     def link(self, producer: str, *, to: Iterable[str] | str) -> StreamLink:
         """Return the declaration that *producer* writes it and the stages *to* read it."""

@@ -101,7 +101,7 @@ def test_every_contract_has_a_registry_by_either_name(tmp_path: Path):
     made = plugins(tmp_path)
     assert made.registry("io_manager") is made.registry("io_managers")
     assert made.registry("thing").contract.origin == "acme 1.0"
-    assert len(made.registries) == len(made.contracts) == 13
+    assert len(made.registries) == len(made.contracts) == 14
     with pytest.raises(UnknownContractError, match="Did you mean 'io_manager'"):
         made.registry("io_manger")
 

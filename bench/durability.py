@@ -4,6 +4,8 @@ The baseline is a table with a key and a value, and one `insert` with its `commi
 thread of the caller, and once handed to the store's own kind of thread and awaited, which no
 store can do without as long as a write blocks. All calls take turns in one process, each on a
 file of its own; the figures are medians, and the ratios are to the bare row through the thread.
+Then whole runs of stages that do nothing, with durability `step` and `none`, for each stage; and
+for each stage of the record, what it takes to resume a run of which one in a hundred is missing.
 
     python bench/durability.py [--backend asyncio|trio] [--turns N] [--json]
 """
@@ -22,16 +24,18 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import anyio
 import anyio.lowlevel
 
+from stageflow import Pipeline, StageContext, StageKind, UnifiedStageGraph, UnifiedStageSpec
 from stageflow.builtin._sqlite import Schema, SqliteDatabase
 from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.contracts.checkpoints import CheckpointEntry
 from stageflow.contracts.run_store import RunEvent
+from stageflow.runtime import Durability, Runtime
 
 Synchronous = Literal["full", "normal"]
 Call = Callable[[int], Awaitable[None]]
@@ -62,7 +66,10 @@ class Figure:
     at_most: float | None = None
 
 
-WANTED = {"commit, 1 entry": 1.5}
+WANTED = {"commit, 1 entry": 1.5, "stage of a chain, step": 2.0, "stage of a wide graph, step": 0.3}
+RESUMED = (1_000, 10_000)
+CHAIN = 50
+WIDE = 500
 
 
 class Inline:
@@ -119,6 +126,84 @@ async def commits(
     return write
 
 
+async def nothing(ctx: StageContext) -> None:
+    """Do nothing."""
+
+
+def chain(size: int) -> UnifiedStageGraph:
+    """Return a pipeline in which each stage waits for the one before."""
+    stages = [
+        ("s0", nothing, StageKind.WORK),
+        *((f"s{n}", nothing, StageKind.WORK, (f"s{n - 1}",)) for n in range(1, size)),
+    ]
+    return built("chain", stages)
+
+
+def wide(size: int) -> UnifiedStageGraph:
+    """Return a pipeline of so many stages that wait for one, and one that waits for all."""
+    names = [f"s{n}" for n in range(size - 2)]
+    stages = [
+        ("first", nothing, StageKind.WORK),
+        *((name, nothing, StageKind.WORK, ("first",)) for name in names),
+        ("last", nothing, StageKind.WORK, tuple(names)),
+    ]
+    return built("wide", stages)
+
+
+def built(name: str, stages: list[tuple[Any, ...]]) -> UnifiedStageGraph:
+    """Return the built pipeline of these stages."""
+    pipeline = Pipeline(name)
+    for stage in stages:
+        pipeline = pipeline.with_stage(*stage)
+    return pipeline.build()
+
+
+async def runs(
+    path: Path,
+    synchronous: Synchronous,
+    stack: AsyncExitStack,
+    graph: UnifiedStageGraph,
+    durability: Durability,
+) -> Call:
+    """Return a call that runs a pipeline."""
+    store = SqliteRunStore(path, synchronous=synchronous)
+    runtime = await stack.enter_async_context(Runtime(run_store=store))
+
+    async def run(_number: int) -> None:
+        await runtime.run(graph, durability=durability)
+
+    return run
+
+
+async def measure_resuming(folder: Path, size: int) -> float:
+    """Return the seconds from the call until the first missing stage of a run starts."""
+    began: list[float] = []
+    missing = size // 100
+
+    async def late(ctx: StageContext) -> None:
+        began.append(time.perf_counter())
+        if len(began) <= missing:
+            raise ValueError("not yet")
+
+    names = [f"s{n}" for n in range(size - missing)]
+    stages: list[tuple[str, Any, tuple[str, ...]]] = [(name, nothing, ()) for name in names]
+    stages += [(f"late{n}", late, (names[0],)) for n in range(missing)]
+    graph = Pipeline("resumed").with_stages(
+        UnifiedStageSpec(name=name, runner=runner, kind=StageKind.WORK, dependencies=needs)
+        for name, runner, needs in stages
+    )
+    built_graph = graph.build(on_failure="continue")
+    path = folder / f"resume-{size}.sqlite3"
+    async with Runtime(run_store=SqliteRunStore(path, synchronous="normal")) as runtime:
+        outcome = await runtime.run(built_graph, durability="step", raise_on_error=False)
+        gc.collect()
+        asked = time.perf_counter()
+        known = len(began)
+        again = await runtime.resume(outcome.run_id)
+    assert len(again.restored) == size - missing
+    return began[known] - asked
+
+
 async def timed(call: Call, first: int, times: int) -> float:
     """Return the seconds that one of so many calls takes, one after the other."""
     gc.collect()
@@ -148,12 +233,21 @@ async def measure_store(folder: Path, synchronous: Synchronous, turns: int) -> l
                 path(f"c{entries}-{events}"), synchronous, stack, entries=entries, events=events
             )
             calls[name] = (call, times)
+        sizes = dict.fromkeys(calls, 1)
+        for name, graph in (("chain", chain(CHAIN)), ("wide graph", wide(WIDE))):
+            durabilities: tuple[Durability, ...] = ("none", "step")
+            for durability in durabilities:
+                call = await runs(
+                    path(f"{name}-{durability}"), synchronous, stack, graph, durability
+                )
+                calls[f"stage of a {name}, {durability}"] = (call, 1)
+                sizes[f"stage of a {name}, {durability}"] = len(graph.plan)
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for turn in range(-1, turns):
             for name, (call, times) in calls.items():
                 took = await timed(call, (turn + 1) * times, times)
                 if turn >= 0:  # the first turn warms up
-                    seconds[name].append(took)
+                    seconds[name].append(took / sizes[name])
     ratios = {
         name: statistics.median(a / b for a, b in zip(took, seconds[BASELINE], strict=True))
         for name, took in seconds.items()
@@ -200,10 +294,18 @@ def main() -> None:
             figures += anyio.run(
                 measure_store, Path(folder), synchronous, given.turns, backend=given.backend
             )
+    with tempfile.TemporaryDirectory() as folder:
+        resumed = {
+            size: anyio.run(measure_resuming, Path(folder), size, backend=given.backend)
+            for size in RESUMED
+        }
     if given.json:
         print(json.dumps([asdict(figure) for figure in figures], indent=2))
     else:
         show(figures)
+        for size, seconds in resumed.items():
+            each = seconds / size * 1e6
+            print(f"first missing stage of {size:,} resumed: {each:.1f} us a stage of the record")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class DecisionNotFoundError(RoutingCoordinatorError):
 
     code = "SF472"
 
-    def __init__(self, run_id: UUID | str, router_asset: str, partition: Partition) -> None:
+    def __init__(self, run_id: UUID | str, router_asset: str, partition: Any) -> None:
         where = f"run {str(run_id)!r}"
         if partition is not None:
             where = f"partition {partition!r:.100} in {where}"

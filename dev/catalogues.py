@@ -102,10 +102,17 @@ def _contract(contract: ContractEntry, kit: type[ConformanceKit]) -> str:
 
 def events_page() -> str:
     """Return the text of the page with every event that Stageflow emits."""
+    from stageflow.assets import ASSET_EVENTS
     from stageflow.events.schemas import EVENTS
     from stageflow.helpers import HELPER_EVENTS
+    from stageflow.tools import TOOL_EVENTS
 
-    chapters = {"Core": EVENTS, "Helpers": HELPER_EVENTS}
+    chapters = {
+        "Core": EVENTS,
+        "Assets": ASSET_EVENTS,
+        "Helpers": HELPER_EVENTS,
+        "Tools": TOOL_EVENTS,
+    }
     parts = [EVENTS_INTRODUCTION]
     for title, catalogue in chapters.items():
         below = re.sub(r"^## ", "### ", catalogue.to_markdown(), flags=re.MULTILINE)

@@ -9,15 +9,15 @@ from xml.etree import ElementTree as ET
 import attrs
 import pytest
 from rich.console import Console
-from voice_chat import __main__ as command
-from voice_chat.chat import SESSION, TURNS, Turn, converse, pipeline
-from voice_chat.timeline import render, svg
 
 from stageflow import PipelineContext
 from stageflow.helpers import InMemoryStore
 from stageflow.helpers.events import HELPER_EVENTS
 from stageflow.stages import StageStatus
 from stageflow.testing import TestClock
+from voice_chat import __main__ as command
+from voice_chat.chat import SESSION, TURNS, Turn, converse, pipeline
+from voice_chat.timeline import render, svg
 
 pytestmark = pytest.mark.anyio
 

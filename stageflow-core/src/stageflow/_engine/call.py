@@ -60,6 +60,7 @@ class Invocation:
     """One execution of one stage in one run, over all its attempts."""
 
     __slots__ = (
+        "_before",
         "_delay_ms",
         "_earlier",
         "_exhausted",
@@ -83,6 +84,7 @@ class Invocation:
         failed, interrupted = run.earlier_attempts(index)
         self.attempt = 1 + failed
         self._earlier = interrupted
+        self._before: int | None = None
         self._delay_ms: float | None = None
         self._exhausted = False
 
@@ -136,8 +138,11 @@ class Invocation:
 
     def continue_attempts(self) -> None:
         """Count on from the attempts that were made before the run came back to this stage."""
-        self._earlier = self.run.attempts.get(self.index, 0)
-        if self._earlier:
+        if self._before is not None:
+            return  # asked again for another attempt of the same execution
+        self._before = self.run.attempts.get(self.index, 0)
+        self._earlier += self._before
+        if self._earlier + self.attempt > 1:
             self._note_attempt()
 
     def _note_attempt(self) -> None:

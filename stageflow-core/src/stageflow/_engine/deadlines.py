@@ -38,12 +38,14 @@ class TimeLimit:
         when: The moment at which it is over; infinite once the limit is closed.
     """
 
-    __slots__ = ("_owner", "_scope", "_seconds", "passed", "when")
+    __slots__ = ("_left", "_owner", "_pauses", "_scope", "_seconds", "passed", "when")
 
     def __init__(self, deadlines: Deadlines, scope: Cancellable, seconds: float) -> None:
         self._owner = deadlines
         self._scope = scope
         self._seconds = seconds
+        self._left = seconds
+        self._pauses = 0
         self.passed = False
         self.when = deadlines.watch(self, seconds)
 
@@ -60,6 +62,19 @@ class TimeLimit:
         self.close()
         if not self.passed:
             self.when = self._owner.watch(self, self._seconds)
+
+    def pause(self) -> None:
+        """Let the time stand still until `go_on` was called as often."""
+        self._pauses += 1
+        if self.when < math.inf:
+            self._left = self.when - self._owner.now()
+            self.close()
+
+    def go_on(self) -> None:
+        """Let the time that was left run on, unless it is over already or somebody else pauses."""
+        self._pauses -= 1
+        if not self._pauses and not self.passed:
+            self.when = self._owner.watch(self, self._left)
 
     def expire(self) -> None:
         """Cancel the scope, for the time is over."""
@@ -99,6 +114,10 @@ class Deadlines:
     def add(self, scope: Cancellable, seconds: float) -> TimeLimit:
         """Cancel *scope* after *seconds* unless the returned limit is closed before."""
         return TimeLimit(self, scope, seconds)
+
+    def now(self) -> float:
+        """Return the instant at which it is now."""
+        return self._clock.monotonic()
 
     def watch(self, limit: TimeLimit, seconds: float) -> float:
         """Have *limit* expire after *seconds*, and return when that is."""

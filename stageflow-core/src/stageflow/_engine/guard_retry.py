@@ -253,16 +253,16 @@ class GuardRetries:
             if guard in ended:
                 self._ended.add(guard)
                 continue
+            for name, rounds in journal.rounds_of(run.plan.names[guard]).items():
+                if name in index_of:
+                    stage = index_of[name]
+                    self._rounds[stage] = max(rounds, self._rounds.get(stage, 0))
+                    run.attempts[stage] = self._rounds[stage]
             found = journal.guard_state_of(run.plan.names[guard])
             if found is None:
                 continue
             since = run.began - found["elapsed"]
             self._states[guard] = _State(since, found["failures"], found["alike"], found["last"])
-            for name, rounds in found["rounds"].items():
-                if name in index_of:
-                    stage = index_of[name]
-                    self._rounds[stage] = max(rounds, self._rounds.get(stage, 0))
-                    run.attempts[stage] = self._rounds[stage]
             run.remember_output(guard, StageOutput.fail(found["error"]))
         for group in self._groups.values():
             self._told.update(stage for stage in group.stages if stage in ended)

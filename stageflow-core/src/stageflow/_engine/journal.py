@@ -6,16 +6,16 @@ the same time goes into one transaction. A `Journal` is the part of it that belo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
 import anyio
 import attrs
 
-from stageflow.codec import Codec
+from stageflow.codec import Codec, MalformedPayloadError
 from stageflow.contracts.checkpoints import CheckpointEntry, LeaseLostError, RunLease
 from stageflow.contracts.clock import Clock
 from stageflow.contracts.run_store import RunEvent, RunStatus
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ("Journal", "Ledger", "NotDurableError", "Outcome")
 
+T = TypeVar("T")
+
 _TRIES: Final = 5
 _FIRST_DELAY: Final = 0.05
+_ENDS: Final = "ends"
+_CLEANED: Final = "cleaned"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -96,8 +100,20 @@ class Outcome:
         return facts
 
     @classmethod
-    def from_plain(cls, facts: Mapping[str, Any]) -> Outcome:
-        """Return the outcome that `to_plain` had described."""
+    def from_plain(cls, facts: Any) -> Outcome:
+        """Return the outcome that `to_plain` had described.
+
+        Raises:
+            MalformedPayloadError: If *facts* describe none.
+        """
+        try:
+            return cls._from_plain(facts)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            found = f"{type(error).__name__}: {error}"
+            raise MalformedPayloadError((("the outcome of a stage", found),)) from error
+
+    @classmethod
+    def _from_plain(cls, facts: Mapping[str, Any]) -> Outcome:
         began = facts["began"]
         return cls(
             output=StageOutput(
@@ -132,6 +148,8 @@ class Ledger:
         keys: What is kept or about to be, but for the outcomes of the run's own stages.
         below: Of these, what belongs to runs below, by the prefix of the stage that starts them.
         on_lost: Is told why nothing can be kept any more; the run sets it.
+        ends: How often the run has ended without success.
+        cleaned: The last lease under which all clean-ups were run that were registered.
     """
 
     def __init__(
@@ -156,12 +174,15 @@ class Ledger:
         self._kept = 0
         self._turn = anyio.Lock(fast_acquire=True)
         self.on_lost: Callable[[Exception], object] | None = None
+        self.ends = 0
+        self.cleaned = 0
 
     async def load(self, page_size: int = 5000) -> dict[str, bytes]:
         """Return what had been committed, by key.
 
         Raises:
             StorageError: If it cannot be read.
+            CodecError: If it cannot be understood.
         """
         known: dict[str, bytes] = {}
         after = 0
@@ -172,6 +193,10 @@ class Ledger:
             if len(page) < page_size:
                 break
             after = page[-1].number
+        self.ends, self.cleaned = (
+            int(self.codec.decode(known.pop(key))) if key in known else 0
+            for key in (_ENDS, _CLEANED)
+        )
         for key in known:
             if not key.startswith("stage/"):
                 self.keys.add(key)
@@ -200,8 +225,24 @@ class Ledger:
             self._removed[key] = None
         self._asked += 1
 
-    def forget_failures(self) -> None:
-        """Give whoever did not succeed all attempts again, should the run be taken up again."""
+    def note_cleaned(self) -> None:
+        """Have it kept with the next commit that no clean-up is left to run."""
+        self.add(_CLEANED, self.codec.encode(self.lease.token))
+
+    def forget_cleaned(self) -> None:
+        """Have it kept with the next commit that there may be clean-ups left, after all."""
+        self.add(_CLEANED, self.codec.encode(self.cleaned))
+
+    def note_end(self, *, succeeded: bool) -> None:
+        """Have it kept with the next commit that the run has ended.
+
+        Whoever did not succeed is given all attempts again, should the run be taken up again.
+        """
+        if succeeded:
+            return
+        self.note_cleaned()
+        self.ends += 1
+        self.add(_ENDS, self.codec.encode(self.ends))
         gone = [key for key in self.keys if _kind_of(key) in ("failures", "guard")]
         if gone:
             self.remove(gone)
@@ -233,12 +274,27 @@ class Ledger:
             try:
                 await self._write(entries.values(), removed, events, status, facts)
             except BaseException as error:
-                self._entries = entries | self._entries
+                # What was added or removed meanwhile is newer.
+                for key, entry in entries.items():
+                    if key not in self._entries and key not in self._removed:
+                        self._entries[key] = entry
                 self._removed = removed | self._removed
                 if isinstance(error, StorageError | LeaseLostError):
                     self.lose(error)
                 raise
             self._kept = wanted
+
+    async def log(self) -> None:
+        """Return once the events of the run are logged that were not before.
+
+        Raises:
+            LeaseLostError: If the run belongs to somebody else now.
+            StorageError: If the store fails for good; the events are lost.
+        """
+        async with self._turn:
+            events = self._take_events()
+            if events:
+                await self._write((), (), events, None, None)
 
     async def _write(
         self,
@@ -248,25 +304,30 @@ class Ledger:
         status: RunStatus | None,
         facts: dict[str, Any] | None,
     ) -> None:
+        await self.persist(
+            lambda: self.store.commit(
+                self.lease, entries, removed=removed, events=events, status=status, facts=facts
+            )
+        )
+
+    async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what *call* returns, called again if the store fails for the moment only.
+
+        Raises:
+            StorageError: If it fails for good.
+        """
         delay = _FIRST_DELAY
         for left in reversed(range(_TRIES)):
             try:
                 # Nobody may give up half-way: whether it has happened would not be known.
                 with anyio.CancelScope(shield=True):
-                    await self.store.commit(
-                        self.lease,
-                        entries,
-                        removed=removed,
-                        events=events,
-                        status=status,
-                        facts=facts,
-                    )
-                    return
+                    return await call()
             except StorageError as error:
                 if not left or not error.retryable:
                     raise
             await self.clock.sleep(delay)
             delay *= 2
+        raise AssertionError  # the last try returns or raises
 
 
 class Journal:
@@ -281,6 +342,8 @@ class Journal:
         waits: What its stages wait for.
         prefix: Begins all keys of this run.
         above: The prefixes of all runs that the stages above it start.
+        ready_under: The lease under which the run may have begun.
+        is_over: Whether the run has completed, so that nothing of it is to run.
     """
 
     def __init__(
@@ -293,15 +356,19 @@ class Journal:
         waits: Waits,
         prefix: str = "",
         above: tuple[str, ...] = (),
+        ready_under: int = 1,
+        is_over: bool = False,
     ) -> None:
         self.ledger = ledger
         self.run_id = run_id
         self.eager = eager
         self.waits = waits
         self.prefix = prefix
-        self.resumes = bool(known)
+        self.ready_under = ready_under
+        self.is_over = is_over
         self._known = known
         self._above = above
+        self.resumes = bool(known) if not above else self._has_been_here(above[-1])
         self._children: dict[str, int] = {}
 
     @property
@@ -317,19 +384,27 @@ class Journal:
         return bool(self._known)
 
     def outcome_of(self, stage: str) -> Outcome | None:
-        """Return how *stage* ended before, if it did; asked once."""
-        value = self._known.pop(f"{self.prefix}stage/{stage}", None)
+        """Return how *stage* ended before, if it did; asked once by the outermost run."""
+        key = f"{self.prefix}stage/{stage}"
+        # A run below is restored once more when the stage that started it has left to wait.
+        value = self._known.get(key) if self._above else self._known.pop(key, None)
         return None if value is None else Outcome.from_plain(self.ledger.codec.decode(value))
 
     def failures_of(self, stage: str) -> int:
         """Return how many attempts of *stage* had failed, of which another was to follow."""
-        value = self._known.get(f"{self.prefix}failures/{stage}")
-        return 0 if value is None else int(self.ledger.codec.decode(value))
+        return int(self._decoded(f"failures/{stage}", 0))
 
     def guard_state_of(self, guard: str) -> dict[str, Any] | None:
         """Return what was remembered about *guard*."""
-        value = self._known.get(f"{self.prefix}guard/{guard}")
-        return None if value is None else self.ledger.codec.decode(value)
+        return self._decoded(f"guard/{guard}", None)  # type: ignore[no-any-return]
+
+    def rounds_of(self, guard: str) -> dict[str, int]:
+        """Return how often *guard* had sent the run back to, or behind, each stage."""
+        return self._decoded(f"rounds/{guard}", {})  # type: ignore[no-any-return]
+
+    def _decoded(self, key: str, default: Any) -> Any:
+        value = self._known.get(self.prefix + key)
+        return default if value is None else self.ledger.codec.decode(value)
 
     # What is to be committed.
 
@@ -345,20 +420,38 @@ class Journal:
         """Have it kept with the next commit how *stage* ended; what runs below did, no more."""
         self._add(f"stage/{stage}", encoded)
         if self.ledger.keys:
-            kinds = ("failures", "guard")
+            kinds = ("failures", "guard", "rounds")
             gone = [f"{self.prefix}{kind}/{stage}" for kind in kinds]
             if not self.ledger.keys.isdisjoint(gone):
                 self.ledger.remove(gone)
-        for gone_below in self.ledger.remove_below(self._prefix_below(stage)):
-            self._known.pop(gone_below, None)
+        below = self._prefix_below(stage)
+        gone_below = self.ledger.remove_below(below)
+        for key in gone_below:
+            self._known.pop(key, None)
+        for above in self._above if gone_below else ():
+            self.ledger.below.get(above, set()).difference_update(gone_below)
 
     def add_failures(self, stage: str, failures: int) -> None:
         """Have it kept with the next commit that another attempt of *stage* failed."""
         self._add(f"failures/{stage}", self.ledger.codec.encode(failures))
 
     def add_guard_state(self, guard: str, state: Mapping[str, Any]) -> None:
-        """Have it kept with the next commit how often *guard* sent the run back."""
-        self._add(f"guard/{guard}", self.ledger.codec.encode(state))
+        """Have it kept with the next commit how often *guard* sent the run back.
+
+        How often it did in all is kept even if all attempts are given again, so that nobody takes
+        what is done then for what was refused. What it sent back has no failures any more.
+        """
+        encode = self.ledger.codec.encode
+        state = dict(state)
+        rounds = state.pop("rounds")
+        self._add(f"guard/{guard}", encode(state))
+        self._add(f"rounds/{guard}", encode(rounds))
+        failures = [f"{self.prefix}failures/{stage}" for stage in rounds]
+        gone = self.ledger.keys.intersection(failures)
+        if gone:
+            self.ledger.remove(gone)
+            for key in gone:
+                self._known.pop(key, None)
 
     def _add(self, key: str, value: bytes) -> None:
         key = self.prefix + key
@@ -371,12 +464,13 @@ class Journal:
 
     # The runs below.
 
-    def child(self, stage: str, execution: str) -> Journal:
+    def child(self, stage: str, execution: str, *, ready_under: int) -> Journal:
         """Return the journal of the next run that *stage* starts in this *execution* of it.
 
         Args:
             stage: The stage.
             execution: Names what the stage does now; the same after it was interrupted.
+            ready_under: The lease under which that may have begun.
         """
         below = self._prefix_below(stage)
         execution = f"{below}{quote(execution, safe='')}"
@@ -390,11 +484,15 @@ class Journal:
             waits=self.waits,
             prefix=prefix,
             above=(*self._above, below),
+            ready_under=ready_under,
         )
 
     def restart(self, stage: str, execution: str) -> None:
         """Count the runs that *stage* starts anew: this *execution* of it begins once more."""
         self._children.pop(f"{self._prefix_below(stage)}{quote(execution, safe='')}", None)
+
+    def _has_been_here(self, below: str) -> bool:
+        return any(key.startswith(self.prefix) for key in self.ledger.below.get(below, ()))
 
     def _prefix_below(self, stage: str) -> str:
         return f"{self.prefix}child/{quote(stage, safe='')}/"

@@ -8,7 +8,7 @@ nobody who could start waits for them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,10 +34,16 @@ class Keeper:
     """Keeps the progress of one run in its journal. Made by the run, for itself."""
 
     __slots__ = (
+        "_before",
         "_cleanups",
         "_counts",
         "_earlier",
         "_encoded",
+        "_failures",
+        "_is_leaving",
+        "_leases",
+        "_noted",
+        "_ready_under",
         "_run",
         "_uncommitted",
         "is_busy",
@@ -52,9 +58,19 @@ class Keeper:
         self.parked: dict[int, tuple[str, ...]] = {}
         self._uncommitted: list[tuple[int, StageOutput]] = []
         self._encoded: dict[int, bytes] = {}
-        self._earlier: dict[int, tuple[int, int]] = {}
-        self._counts: dict[tuple[str, int], Counter[str]] = {}
+        self._counts: dict[str, tuple[int, Counter[str]]] = {}
         self._cleanups: dict[str, list[str]] = {}
+        # How many attempts of a stage failed, and were cut short, before it begins.
+        self._earlier: dict[int, tuple[int, int]] = {}
+        # How many attempts failed of what a stage does now, and how many it made before that.
+        self._failures: dict[int, int] = {}
+        self._before: dict[int, int | None] = {}
+        # Under which leases stages ended, or had all they need; asked only if there were several.
+        self._leases: dict[int, int] = {}
+        self._ready_under: dict[int, int] = {}
+        # Whether a guard sent the run back, which is not committed yet.
+        self._noted = False
+        self._is_leaving = False
         if not journal.prefix:
             journal.ledger.on_lost = run.lose
 
@@ -62,21 +78,61 @@ class Keeper:
 
     def restore(self) -> dict[int, Outcome]:
         """Give the run what had been committed; return the outcomes, in order of their ends."""
-        ended, self._earlier = restore(self._run, self.journal)
+        ended = restore(self._run, self.journal)
+        self._leases = {index: outcome.lease for index, outcome in ended.items()}
         return ended
 
     def earlier_attempts(self, index: int) -> tuple[int, int]:
-        """Return how many attempts of stage *index* another process saw fail, and be cut short."""
-        return self._earlier.get(index, (0, 0))
+        """Return how many attempts of stage *index* failed before it begins, or were cut short."""
+        earlier = self._earlier.get(index)
+        if earlier is not None:
+            return earlier
+        if self.journal.lease == 1:
+            return (0, 0)
+        # It may have been under way whenever the run was interrupted after all that it needs had
+        # ended, which the leases tell: each time another one took over.
+        ready_under = self._ready_under[index] = self._lease_of_needs(index)
+        interrupted = max(0, self.journal.lease - ready_under)
+        failed = self.journal.failures_of(self._run.plan.names[index])
+        earlier = self._earlier[index] = (failed, interrupted)
+        return earlier
+
+    def _lease_of_needs(self, index: int) -> int:
+        """Return the lease under which all that stage *index* needs had ended."""
+        regions = self._run.guard_retries
+        # What a guard may send the run back to is not committed when it ends: what depends on it
+        # there may have begun as soon as it may have.
+        tentative = {} if regions is None or not regions.covers(index) else self._ready_under
+        ended, now = self._leases, self.journal.lease
+        return max(
+            (
+                ended.get(needed) or tentative.get(needed) or now
+                for needed in self._run.plan.dependencies[index]
+            ),
+            default=self.journal.ready_under,
+        )
+
+    def note_unrun(self, index: int) -> None:
+        """Remember that stage *index* has ended without having been run."""
+        if self.journal.lease > 1:
+            self._leases[index] = self._lease_of_needs(index)
+        regions = self._run.guard_retries
+        if regions is not None and regions.covers(index):
+            self._add_all(regions.settle(index))
 
     def continued(self, index: int, context: StageContext) -> StageContext:
         """Return the context of a stage that is about to begin, and may have run before."""
-        self._counts.pop((context.stage_name, context.attempt), None)
-        earlier = self._earlier.get(index)
-        if earlier is None:
+        if self._counts:
+            self._counts.pop(context.stage_name, None)
+        earlier = self.earlier_attempts(index)
+        run = self._run
+        if run.guard_retries is not None and run.guard_retries.covers(index):
+            self._before[index] = run.attempts.get(index)
+            return context  # there all attempts are counted together, by the call
+        if earlier == (0, 0):
             return context
         attempt = 1 + sum(earlier)
-        self._run.note_attempt(index, attempt)
+        run.note_attempt(index, attempt)
         return attrs.evolve(context, attempt=attempt)
 
     # What is kept from now on.
@@ -84,7 +140,7 @@ class Keeper:
     @property
     def is_due(self) -> bool:
         """Whether something waits to be committed, and nobody is about it."""
-        return bool(self._uncommitted) and not self.is_busy
+        return (self._noted or bool(self._uncommitted)) and not self.is_busy
 
     def note_cleanup(self, stage: str, name: str) -> None:
         """Remember that *stage* registered a clean-up."""
@@ -92,19 +148,34 @@ class Keeper:
 
     async def note_failure(self, index: int, failures: int) -> None:
         """Keep that another attempt of stage *index* failed, before the next one begins."""
+        self._failures[index] = failures
         if self.journal.eager:
             self.journal.add_failures(self._run.plan.names[index], failures)
             await self.journal.ledger.commit()
 
     def note_guard(self, guard: int, state: Mapping[str, Any]) -> None:
-        """Have it kept how often a guard sent the run back, with what is committed next."""
+        """Have it kept how often a guard sent the run back; all that it sent back begins anew."""
+        index_of = self._run.plan.index
+        for stage in state["rounds"]:
+            index = index_of[stage]
+            self._earlier[index] = (0, 0)
+            self._ready_under[index] = self.journal.lease
+            self._failures.pop(index, None)
+            self._encoded.pop(index, None)
         self.journal.add_guard_state(self._run.plan.names[guard], state)
+        self._noted = self.journal.eager
 
     def take(self, index: int, output: StageOutput) -> StageOutput | None:
         """Return the output with which a stage ends at once, or None if that is kept first."""
-        if not _is_final(output):
-            return output
         run, journal = self._run, self.journal
+        regions = run.guard_retries
+        if not _is_final(output):
+            if regions is not None and regions.covers(index):
+                run.outputs[index] = output
+                self._add_all(regions.settle(index))
+            return output
+        if run.stopping == "waiting":
+            return output  # nobody owns the run any more
         name = run.plan.names[index]
         began = run.starts[index]
         outcome = Outcome(
@@ -124,7 +195,7 @@ class Keeper:
             journal.add_outcome(name, encoded)
         elif not self._add_final(index, output, encoded):
             return output
-        if not journal.eager:
+        if not journal.eager or run.is_stopping:
             return output
         self._uncommitted.append((index, output))
         return None
@@ -136,18 +207,22 @@ class Keeper:
         run.outputs[index] = output
         self._encoded[index] = encoded
         final = run.guard_retries.settle(index)
-        for each in final:
-            if each in self._encoded:
-                self.journal.add_outcome(run.plan.names[each], self._encoded.pop(each))
+        self._add_all(final)
         return bool(final)
+
+    def _add_all(self, stages: Iterable[int]) -> None:
+        for index in stages:
+            if index in self._encoded:
+                self.journal.add_outcome(self._run.plan.names[index], self._encoded.pop(index))
 
     async def commit(self) -> None:
         """Commit whatever has ended, and let it end, until nothing is left."""
         run = self._run
         self.is_busy = True
         try:
-            while self._uncommitted and not run.is_stopping:
+            while (self._uncommitted or self._noted) and not run.is_stopping:
                 batch, self._uncommitted = self._uncommitted, []
+                self._noted = False
                 try:
                     await self.journal.ledger.commit()
                 except BaseException:
@@ -186,11 +261,15 @@ class Keeper:
     async def wait_for(self, context: StageContext, name: str, timeout: float | None) -> Any:
         """Return the answer to a wait of a stage, whoever gives it, and whenever."""
         stage = context.stage_name
-        counts = self._counts.setdefault((stage, context.attempt), Counter())
+        attempt, counts = self._counts.get(stage, (0, Counter()))
+        if attempt != context.attempt:
+            counts = Counter()  # another attempt asks the same again
+            self._counts[stage] = context.attempt, counts
         counts[name] += 1
         wait_id = f"{self.journal.prefix}{self._run.round_name(stage)}/{name}/{counts[name]}"
         return await self.journal.waits.wait(
             wait_id,
+            attempt=(self.journal.ledger.ends, self._failed(self._run.plan.index[stage])),
             stage=stage,
             name=name,
             timeout=timeout,
@@ -211,6 +290,12 @@ class Keeper:
             },
         )
 
+    def park(self, index: int, wait_ids: tuple[str, ...]) -> None:
+        """Remember that stage *index* has left to wait, and begin it anew once that is answered."""
+        self.parked[index] = wait_ids
+        if not self.journal.prefix:
+            self.journal.waits.call_when_answered(wait_ids, lambda: self._begin_again((index,)))
+
     async def leave_or_go_on(self) -> None:
         """Leave the run if all it can do is to wait; go on with what was answered meanwhile."""
         run, journal = self._run, self.journal
@@ -220,37 +305,62 @@ class Keeper:
             # A run below leaves with the stage that started it; the outermost one decides.
             run.leave()
             return
-        self.is_busy = True  # nobody else is to decide meanwhile
+        self.is_busy = self._is_leaving = True  # nobody else is to decide meanwhile
+        ledger = journal.ledger
         try:
             with anyio.CancelScope(shield=True):
-                await journal.ledger.commit()
+                ledger.note_cleaned()
+                await ledger.commit()
                 left = await journal.waits.park(self.wait_ids)
         except (StorageError, LeaseLostError) as error:
             run.lose(error)
             return
         finally:
-            self.is_busy = False
+            self.is_busy = self._is_leaving = False
         if left:
             run.leave()
             return
-        parked, self.parked = self.parked, {}
-        for index in parked:
-            name = run.plan.names[index]
-            journal.restart(name, self._execution(index))
-        run.begin_again(parked)
+        ledger.forget_cleaned()
+        self._begin_again(tuple(self.parked))
+
+    def _begin_again(self, stages: Iterable[int]) -> None:
+        if self._is_leaving:
+            return  # it will be found that this is answered
+        run = self._run
+        again = [index for index in stages if self.parked.pop(index, None) is not None]
+        for index in again:
+            self.journal.restart(run.plan.names[index], self._execution(index))
+            # It goes on with the attempt in which it left.
+            self._earlier[index] = (self._failed(index), self.earlier_attempts(index)[1])
+            if index in self._before:
+                before = self._before[index]
+                run.attempts.pop(index, None)
+                if before is not None:
+                    run.attempts[index] = before
+        run.begin_again(again)
 
     # The runs below.
 
     def journal_below(self, stage: str) -> Journal | None:
         """Return the journal of the next run that *stage* starts; None if it is no stage."""
         index = self._run.plan.index.get(stage)
-        return None if index is None else self.journal.child(stage, self._execution(index))
+        if index is None:
+            return None
+        failed, interrupted = self.earlier_attempts(index)
+        # What the stage does for the first time now, its runs below do for the first time.
+        since = interrupted if self._failed(index) == failed else 0
+        return self.journal.child(
+            stage, self._execution(index), ready_under=self.journal.lease - since
+        )
+
+    def _failed(self, index: int) -> int:
+        """Return how many attempts failed of what stage *index* does now."""
+        failures = self._failures.get(index)
+        return self.earlier_attempts(index)[0] if failures is None else failures
 
     def _execution(self, index: int) -> str:
         """Return a text that names what a stage does now, the same after an interruption."""
-        interrupted = self._earlier.get(index, (0, 0))[1]
-        made = self._run.attempts.get(index, 1) - interrupted
-        return f"{self._run.round_name(self._run.plan.names[index])}.{made}"
+        return f"{self._run.round_name(self._run.plan.names[index])}.{1 + self._failed(index)}"
 
 
 def _is_final(output: StageOutput) -> bool:

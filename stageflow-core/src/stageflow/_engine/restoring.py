@@ -20,13 +20,8 @@ _log = get_logger(__name__)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def restore(run: Run, journal: Journal) -> tuple[dict[int, Outcome], dict[int, tuple[int, int]]]:
-    """Give *run* the outcomes that had been committed.
-
-    Returns:
-        The outcomes, in order of their ends, and for stages that may have run without ending how
-        many attempts failed and how many were cut short.
-    """
+def restore(run: Run, journal: Journal) -> dict[int, Outcome]:
+    """Give *run* the outcomes that had been committed; return them, in order of their ends."""
     ended: dict[int, Outcome] = {}
     if journal.knows_anything:
         for index, name in enumerate(run.plan.names):
@@ -42,38 +37,14 @@ def restore(run: Run, journal: Journal) -> tuple[dict[int, Outcome], dict[int, t
                 run.attempts[index] = outcome.attempts
         if run.guard_retries is not None:
             run.guard_retries.restore(journal, ended)
-    earlier = _earlier_attempts(run, journal, ended) if journal.lease > 1 else {}
-    return {index: ended[index] for index in sorted(ended, key=run.ends.__getitem__)}, earlier
+    return {index: ended[index] for index in sorted(ended, key=run.ends.__getitem__)}
 
 
 def _instant(run: Run, time: datetime) -> float:
     return run.began + (time - run.started_at) / _MICROSECOND / 1e6
 
 
-def _earlier_attempts(
-    run: Run, journal: Journal, ended: Mapping[int, Outcome]
-) -> dict[int, tuple[int, int]]:
-    """Return, for stages that may have run before, how many attempts failed or were cut short.
-
-    A stage may have been under way whenever the run was interrupted after all that it depends
-    on had ended, which the leases tell: each time another one takes over.
-    """
-    found = {}
-    for index, dependencies in enumerate(run.plan.dependencies):
-        if index in ended or not all(needed in ended for needed in dependencies):
-            continue
-        ready_under = max((ended[needed].lease for needed in dependencies), default=1)
-        failed = journal.failures_of(run.plan.names[index])
-        interrupted = max(0, journal.lease - ready_under)
-        if run.guard_retries is not None and run.guard_retries.covers(index):
-            # There all attempts are counted together.
-            run.attempts[index] = run.attempts.get(index, 0) + failed + interrupted
-        elif failed or interrupted:
-            found[index] = (failed, interrupted)
-    return found
-
-
-async def take_over_cleanups(run: Run, ended: Mapping[int, Outcome]) -> None:
+async def take_over_cleanups(run: Run, journal: Journal, ended: Mapping[int, Outcome]) -> None:
     """Let restored stages register their clean-ups again, and tell of those that are lost."""
     for index, outcome in ended.items():
         node = run.plan.nodes[index]
@@ -85,7 +56,7 @@ async def take_over_cleanups(run: Run, ended: Mapping[int, Outcome]) -> None:
             answer: Any = hook(run.context_of(index), outcome.output)
             if inspect.isawaitable(answer):
                 await answer
-        elif outcome.cleanups:
+        elif outcome.cleanups and outcome.lease > journal.ledger.cleaned:
             _log.warning("stage.cleanups_lost", stage=node.name, cleanups=outcome.cleanups)
             facts = {
                 "stage": node.name,

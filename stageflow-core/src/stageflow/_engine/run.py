@@ -36,7 +36,7 @@ from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, de
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
 from stageflow._engine.guard_retry import GuardRetries
-from stageflow._engine.journal import Journal, NotDurableError
+from stageflow._engine.journal import Journal, NotDurableError, Outcome
 from stageflow._engine.keeping import Keeper
 from stageflow._engine.pausing import PauseGate
 from stageflow._engine.plan import Plan
@@ -410,13 +410,14 @@ class Run:
         """
         if self._keeper is None:
             raise NotDurableError(context.stage_name, f"waits for the signal {name!r}")
-        self._pause(context)
+        limit = self.time_limits.get(context.stage_name)
+        if limit is None:
+            return await self._keeper.wait_for(context, name, timeout)
+        limit.pause()
         try:
             return await self._keeper.wait_for(context, name, timeout)
         finally:
-            limit = self.time_limits.get(context.stage_name)
-            if limit is not None:
-                limit.restart()
+            limit.go_on()
 
     @property
     def wait_ids(self) -> tuple[str, ...]:
@@ -604,9 +605,15 @@ class Run:
                 self._announcer.run_resumed(len(ended), journal.lease)
             else:
                 self._announcer.run_started()
-        if not ended:
-            return
-        await take_over_cleanups(self, ended)
+        if journal.is_over:
+            self._find_ready(ended)
+            self._ready = deque()  # there ought to be nothing
+        elif ended:
+            await take_over_cleanups(self, journal, ended)
+            self._find_ready(ended)
+
+    def _find_ready(self, ended: Mapping[int, Outcome]) -> None:
+        """Make ready what is left to run after all this had ended before."""
         if any(each.output.status is StageStatus.CANCEL for each in ended.values()):
             self._gated = True
         self._ready = deque() if self.plan.priorities is None else ReadyQueue(self.plan.priorities)
@@ -786,9 +793,9 @@ class Run:
                 if self._closing:
                     raise  # the event loop throws its tasks away
                 parked = None if keeper is None else parked_on(error)
-                if parked is not None and keeper is not None and self._stopping is None:
+                if parked is not None and keeper is not None and not self.is_stopping:
                     self._running -= 1
-                    keeper.parked[index] = parked
+                    keeper.park(index, parked)
                     if not ready:
                         await keeper.leave_or_go_on()
                     now = monotonic()
@@ -869,7 +876,7 @@ class Run:
             output = judged
         output = timed_output(output, duration)
         self.ends[index] = now
-        if self._keeper is not None and self._stopping is None:
+        if self._keeper is not None and self._fatal is None:
             kept = self._keeper.take(index, output)
             if kept is None:
                 return  # it has ended once that is committed
@@ -916,7 +923,8 @@ class Run:
 
     def lose(self, error: Exception) -> None:
         """Stop, and commit nothing more: what happens cannot be kept any longer."""
-        if self._fatal is None and self._remaining:
+        # What has left to wait belongs to nobody any more, and that is as it should be.
+        if self._fatal is None and self._remaining and self._stopping != "waiting":
             self._fatal = error
             if self._stopping is None:
                 self._stop("cancelled", describe(error))
@@ -943,6 +951,8 @@ class Run:
             self.outputs[index] = output
             self.ends[index] = now
             self._remaining -= 1
+            if self._keeper is not None:
+                self._keeper.note_unrun(index)
             if self._announcer is not None:
                 self._announcer.stage_ended(index, output)
             for follower in releases[index]:
@@ -1018,6 +1028,8 @@ class Run:
 
     def _outcome_of(self, index: int, error: BaseException) -> StageOutput:
         """Return how a stage ends that raised *error*, which is no cancellation of the run."""
+        if self.is_stopping and parked_on(error) is not None:
+            return StageOutput.cancel(self._cancel_reason())
         if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
             # Of the tasks in a stage, some may end by its cancellation, some by their own errors.
             cancelled, rest = error.split(self._cancelled_type)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
 
+from stageflow.contracts.checkpoints import LeaseLostError
+from stageflow.contracts.logs import get_logger
+from stageflow.contracts.storage import StorageError
 from stageflow.contracts.waits import RunWait, WaitState
 from stageflow.errors import RunError
 
 if TYPE_CHECKING:
     from stageflow._engine.journal import Ledger
 
-__all__ = ("SignalTimeoutError", "StageParked", "Waits")
+__all__ = ("SignalTimeoutError", "StageParked", "Waits", "parked_on")
+
+_log = get_logger(__name__)
 
 POLL_SECONDS: Final = 0.5
 """How often the store is asked whether another process has given an answer."""
@@ -30,6 +35,8 @@ class SignalTimeoutError(RunError, TimeoutError):
     """
 
     code = "SF352"
+    retryable: ClassVar[bool] = False
+    """Whoever wanted to wait longer would have said so."""
 
     def __init__(self, wait: RunWait) -> None:
         super().__init__(
@@ -66,12 +73,14 @@ class Waits:
         self._ledger = ledger
         self.parks = parks
         self._open: dict[str, tuple[RunWait, anyio.Event]] = {}
+        self._parked: dict[str, Callable[[], object]] = {}
         self._news = anyio.Event()
 
     async def wait(
         self,
         wait_id: str,
         *,
+        attempt: tuple[int, int],
         stage: str,
         name: str,
         timeout: float | None,
@@ -81,6 +90,8 @@ class Waits:
 
         Args:
             wait_id: Names the wait, the same whenever the stage begins again.
+            attempt: How often the run has ended, and the stage has failed, without success; what
+                was waited for in vain before is waited for anew.
             stage: Who waits.
             name: The signal.
             timeout: Seconds after which it waits no longer.
@@ -91,9 +102,18 @@ class Waits:
             StageParked: If the stage is to leave memory instead of waiting.
         """
         ledger = self._ledger
-        wait = await ledger.store.open_wait(
-            ledger.lease, wait_id, stage=stage, name=name, timeout=timeout
-        )
+        try:
+            if any(attempt):
+                wait_id = await self._last_of(wait_id, "~{}.{}".format(*attempt))
+            wait = await ledger.persist(
+                lambda: ledger.store.open_wait(
+                    ledger.lease, wait_id, stage=stage, name=name, timeout=timeout
+                )
+            )
+        except (StorageError, LeaseLostError) as error:
+            # No fault of the stage: the run cannot be kept any longer.
+            ledger.lose(error)
+            raise
         if wait.state is WaitState.OPEN:
             on_open(wait)
             if self.parks:
@@ -110,24 +130,55 @@ class Waits:
             raise SignalTimeoutError(wait)
         return ledger.codec.decode(wait.value or b"")
 
+    async def _last_of(self, wait_id: str, again: str) -> str:
+        """Return the id of the last wait that stands for this one, or of the one to be opened."""
+        ledger = self._ledger
+        known = [
+            wait
+            for wait in await ledger.persist(lambda: ledger.store.list_waits(ledger.lease.run_id))
+            if wait.wait_id == wait_id or wait.wait_id.startswith(f"{wait_id}~")
+        ]
+        hopeful = [wait.wait_id for wait in known if wait.state is not WaitState.TIMED_OUT]
+        return hopeful[-1] if hopeful else wait_id + (again if known else "")
+
+    def call_when_answered(self, wait_ids: Iterable[str], call: Callable[[], object]) -> None:
+        """Call *call* as soon as one of these waits is over, for a stage that left because of it.
+
+        Only while the run goes on: once it has left memory, there is nobody to be called.
+        """
+        for wait_id in wait_ids:
+            self._parked[wait_id] = call
+        self._news.set()
+
     def look(self) -> None:
         """Ask the store at once: something may have been answered; safe in the event loop."""
         self._news.set()
 
     async def park(self, wait_ids: Iterable[str]) -> bool:
         """Leave the run if nothing of this was answered; return whether it was left."""
-        ledger = self._ledger
-        overdue = await self._expire_overdue(set(wait_ids))
-        return not overdue and await ledger.store.park_run(ledger.lease, wait_ids)
+        ledger, wanted = self._ledger, tuple(wait_ids)
+        overdue = await self._expire_overdue(set(wanted))
+        if overdue:
+            return False
+        left: bool = await ledger.persist(lambda: ledger.store.park_run(ledger.lease, wanted))
+        return left
 
     async def watch(self) -> None:
         """Look out for answers, for as long as the run goes on."""
         clock = self._ledger.clock
         while True:
             self._news = anyio.Event()
-            if self._open:
+            try:
                 await self._look()
-            pause = POLL_SECONDS if self._open else math.inf
+            except LeaseLostError as error:
+                self._ledger.lose(error)
+                return
+            except StorageError as error:
+                # Whoever keeps the run's progress finds out whether that is for good.
+                _log.warning(
+                    "run.waits_not_read", run_id=str(self._ledger.lease.run_id), error=str(error)
+                )
+            pause = POLL_SECONDS if self._open or self._parked else math.inf
             async with anyio.create_task_group() as tasks:
                 if pause < math.inf:
                     tasks.start_soon(self._nap, clock.sleep, pause, tasks.cancel_scope)
@@ -140,14 +191,19 @@ class Waits:
         scope.cancel()
 
     async def _look(self) -> None:
-        await self._expire_overdue(set(self._open))
-        if not self._open:
+        if not self._open and not self._parked:
             return
+        await self._expire_overdue({*self._open, *self._parked})
         for wait in await self._ledger.store.list_waits(self._ledger.lease.run_id):
+            if wait.state is WaitState.OPEN:
+                continue
             found = self._open.get(wait.wait_id)
-            if found is not None and wait.state is not WaitState.OPEN:
+            if found is not None:
                 self._open[wait.wait_id] = (wait, found[1])
                 found[1].set()
+            call = self._parked.pop(wait.wait_id, None)
+            if call is not None:
+                call()
 
     async def _expire_overdue(self, wait_ids: set[str]) -> bool:
         ledger = self._ledger

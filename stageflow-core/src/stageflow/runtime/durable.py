@@ -27,7 +27,6 @@ from stageflow.contracts.checkpoints import LeaseHeldError, LeaseLostError, RunL
 from stageflow.contracts.clock import Clock
 from stageflow.contracts.logs import get_logger
 from stageflow.contracts.run_store import RunEvent, RunStatus, RunStoreCapabilities
-from stageflow.contracts.storage import StorageError
 from stageflow.errors import ConfigurationError, RunError, did_you_mean
 from stageflow.runtime.owners import is_gone, this_process
 
@@ -35,6 +34,7 @@ __all__ = (
     "LEASE_SECONDS",
     "Durability",
     "DurabilityError",
+    "NothingKeptError",
     "RunDocument",
     "RunNotResumableError",
     "Tenure",
@@ -64,6 +64,12 @@ class RunNotResumableError(RunError):
     """A run cannot go on, because what it needs for that was not kept or is not at hand."""
 
     code = "SF353"
+
+
+class NothingKeptError(RunNotResumableError):
+    """Nothing was kept of a run with which it could go on."""
+
+    code = "SF354"
 
 
 def check_durability(wanted: str, store: object) -> None:
@@ -180,6 +186,10 @@ class Tenure:
         clock: Source of time.
         parks: Whether the run leaves memory when all it can do is to wait.
         ttl: Seconds for which the lease holds unless renewed.
+
+    Attributes:
+        status: What the run is; kept up by whoever owns it.
+        is_over: Whether the run was left, so that there is no lease any more.
     """
 
     def __init__(
@@ -193,6 +203,8 @@ class Tenure:
         self.waits = Waits(self.ledger, parks=parks)
         self.document: RunDocument | None = None
         self.cancel: Callable[[str], object] = _no_run
+        self.status = RunStatus.CREATED
+        self.is_over = False
         self._known: dict[str, bytes] = {}
 
     @property
@@ -219,7 +231,7 @@ class Tenure:
         self.document = document
         self.ledger.add(_RUN, document.encoded(codec))
         self.ledger.add(_PLAN, codec.encode(fingerprint_of(plan)))
-        await self.ledger.commit(status=RunStatus.RUNNING)
+        await self._go()
 
     async def load(self) -> RunDocument:
         """Read what is known of the run, and return what it was started with.
@@ -231,7 +243,7 @@ class Tenure:
         self._known = await self.ledger.load()
         value = self._known.pop(_RUN, None)
         if value is None:
-            raise RunNotResumableError(
+            raise NothingKeptError(
                 f"Nothing was kept of run {self.run_id} with which it could go on.",
                 hint="Start runs with durability 'step' or 'exit' that are to be resumed.",
             )
@@ -264,10 +276,14 @@ class Tenure:
             for key in gone:
                 del self._known[key]
             self.ledger.remove(gone)
+        await self._go()
+
+    async def _go(self) -> None:
+        self.status = RunStatus.RUNNING
         await self.ledger.commit(status=RunStatus.RUNNING)
 
-    def journal(self) -> Journal:
-        """Return the journal of the run."""
+    def journal(self, *, is_over: bool = False) -> Journal:
+        """Return the journal of the run; of one that *is_over*, nothing is to run."""
         assert self.document is not None
         return Journal(
             self.ledger,
@@ -275,6 +291,7 @@ class Tenure:
             known=self._known,
             eager=self.document.durability == "step",
             waits=self.waits,
+            is_over=is_over,
         )
 
     async def keep(self, stop: Callable[[str], object]) -> None:
@@ -283,37 +300,53 @@ class Tenure:
         Args:
             stop: Is told why the run is to be cancelled.
         """
-        store, ledger, clock = self._store, self.ledger, self._clock
+        ledger, clock = self.ledger, self._clock
         renewed = clock.monotonic()
         while True:
             await clock.sleep(_BEAT_SECONDS)
             now = clock.monotonic()
+            is_due = now - renewed >= self._ttl / 3
             try:
-                if now - renewed >= self._ttl / 3:
-                    lease = await store.renew_lease(ledger.lease, ttl=self._ttl)
-                    renewed = now
-                else:
-                    lease = await store.get_lease(self.run_id)
+                lease = await self._look(renew=is_due)
             except LeaseLostError as error:
                 ledger.lose(error)
                 return
-            except StorageError as error:
+            except RunError as error:
                 _log.warning("run.lease_not_renewed", run_id=str(self.run_id), error=str(error))
                 if now - renewed >= self._ttl:
                     ledger.lose(error)
                     return
-            else:
-                if lease is None or lease.token != ledger.lease.token:
-                    ledger.lose(LeaseLostError(ledger.lease))
-                    return
-                if lease.cancel_requested is not None:
-                    stop(lease.cancel_requested)
+                continue
+            renewed = now if is_due else renewed
+            if lease.cancel_requested is not None:
+                stop(lease.cancel_requested)
+
+    async def _look(self, *, renew: bool) -> RunLease:
+        ledger = self.ledger
+        if renew:
+            return await self._store.renew_lease(ledger.lease, ttl=self._ttl)  # type: ignore[no-any-return]
+        lease: RunLease | None = await self._store.get_lease(self.run_id)
+        if lease is None or lease.token != ledger.lease.token:
+            raise LeaseLostError(ledger.lease)
+        return lease
 
     async def let_go(self) -> None:
-        """Leave the run as it is to whoever wants it next; never raises."""
+        """Leave the run as it is to whoever wants it next, unless it is left; never raises.
+
+        One that ought to go on keeps a lease that has expired, by which whoever recovers runs
+        finds it.
+        """
+        if self.is_over:
+            return
+        store, lease = self._store, self.ledger.lease
         with anyio.CancelScope(shield=True):
             try:
-                await self._store.release_lease(self.ledger.lease)
+                if self.status is RunStatus.RUNNING:
+                    await store.renew_lease(lease, ttl=0.0)
+                else:
+                    await store.release_lease(lease)
+            except LeaseLostError:
+                pass  # somebody wanted it already
             except Exception as error:  # noqa: BLE001 - it will expire by itself
                 _log.warning("run.lease_not_released", run_id=str(self.run_id), error=str(error))
 

@@ -160,13 +160,24 @@ class Recorder:
                 else:
                     if self._ended:
                         return  # the last commit takes the rest along
-                    events = list(self._tenure.take_events())
+                    await self._log(self._tenure)
+                    continue
                 if events:
                     await self._try("append_events", len(events), self._run_id, events)
                 elif self._ended:
                     return
                 if self._ended:
                     self._news.set()
+
+    async def _log(self, tenure: Tenure) -> None:
+        """Log what no commit took along; whoever lost the run logs nothing more."""
+        try:
+            await tenure.ledger.log()
+        except LeaseLostError as error:
+            tenure.ledger.lose(error)
+        except RunError as error:
+            # Whoever keeps the run's progress finds out whether that is for good.
+            _log.warning("run.events_not_logged", run_id=str(self._run_id), error=str(error))
 
     async def _wait_for_commit(self, clock: Clock) -> None:
         """Return after a while, in which a commit may take the events along, or at the end."""
@@ -215,16 +226,18 @@ class Recorder:
         if isinstance(raised, LeaseLostError | StorageError):
             return None  # what could not be kept is for the next owner to find out
         if status is RunStatus.WAITING:
-            # It was left with its last commit; only what was told since is missing.
+            # It was left with its last commit, and may be somebody else's by now; only what was
+            # told since is missing.
+            tenure.is_over = True
             events = tenure.take_events()
             await self._try("append_events", len(events), self._run_id, events)
             return None
-        if status is not RunStatus.COMPLETED:
-            tenure.ledger.forget_failures()
+        tenure.ledger.note_end(succeeded=status is RunStatus.COMPLETED)
         try:
             await tenure.ledger.commit(status=status, facts=facts)
-        except (StorageError, RunError) as error:
+        except RunError as error:
             return error
+        tenure.is_over = True
         return None
 
     async def _try(self, method: str, events: int, *args: Any, **kwargs: Any) -> None:

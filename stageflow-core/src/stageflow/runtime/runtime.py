@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from stageflow._engine.announce import Listener
+from stageflow._engine.errors import UnfinishedStagesError
 from stageflow._engine.fingerprint import OnChange, PlanChange
 from stageflow._engine.retrying import is_transient, retryable_by
 from stageflow._engine.run import RunOptions, RunReport
@@ -32,7 +33,7 @@ from stageflow.contracts.run_store import (
     RunStoreCapabilities,
 )
 from stageflow.contracts.telemetry_emitter import TelemetryEmitter
-from stageflow.errors import ConfigurationError, StageflowError
+from stageflow.errors import ConfigurationError
 from stageflow.events.sinks import NoOpEventSink
 from stageflow.observability.telemetry import lifecycle_telemetry
 from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink
@@ -40,6 +41,7 @@ from stageflow.runtime.durable import (
     LEASE_SECONDS,
     Durability,
     DurabilityError,
+    NothingKeptError,
     RunDocument,
     RunNotResumableError,
     Tenure,
@@ -449,9 +451,8 @@ class Runtime:
             raise RunNotFoundError(run_id)
         if record.status is RunStatus.COMPLETED:
             return await self._replay(run_id, target)
-        lease = await take_lease(store, run_id)
         return await self._go_on(
-            lease,
+            await take_lease(store, run_id),
             target,
             on_change=on_change,
             park=park,
@@ -486,31 +487,50 @@ class Runtime:
         for each in targets:
             self._known(each)
         found: list[Recovery] = []
-        turns = anyio.CapacityLimiter(max_concurrency)
+        seen: set[UUID] = set()
+        stuck: list[RunLease] = []
+        # A turn comes first: a lease that waits for one might expire.
+        turns = anyio.Semaphore(max_concurrency)
 
         async def go_on(lease: RunLease) -> None:
-            async with turns:
-                try:
-                    outcome = await self._go_on(
-                        lease, None, on_change=on_change, park=park, raise_on_error=False
-                    )
-                except StageflowError as error:
-                    found.append(Recovery(run_id=lease.run_id, outcome=None, error=error))
-                else:
-                    found.append(
-                        Recovery(run_id=lease.run_id, outcome=outcome, error=outcome.error)
-                    )
+            outcome: RunOutcome | None = None
+            error: BaseException | None = None
+            try:
+                outcome = await self._go_on(
+                    lease, None, on_change=on_change, park=park, raise_on_error=False
+                )
+                error = outcome.error
+            except Exception as raised:  # noqa: BLE001 - the other runs go on
+                error = raised
+            finally:
+                turns.release()
+            found.append(Recovery(run_id=lease.run_id, outcome=outcome, error=error))
 
-        async with anyio.create_task_group() as tasks:
-            seen: set[UUID] = set()
-            async for lease in _claims(store):
+        async with aclosing(_claims(store)) as claims, anyio.create_task_group() as tasks:
+            while limit is None or len(seen) < limit:
+                await turns.acquire()
+                lease = await anext(claims, None)
+                if lease is None or lease in stuck:
+                    break
                 if lease.run_id in seen:
-                    break  # nobody here could go on with it
+                    # It could not go on here; as long as it is held, others come to light.
+                    stuck.append(lease)
+                    turns.release()
+                    continue
                 seen.add(lease.run_id)
                 tasks.start_soon(go_on, lease)
-                if limit is not None and len(seen) >= limit:
-                    break
+        for lease in stuck:
+            await self._give_back(lease)
         return found
+
+    async def _give_back(self, lease: RunLease) -> None:
+        """Leave a run to whoever can go on with it."""
+        store = self._durable_store()
+        tenure = Tenure(store, lease, clock=SystemClock(), parks=False)
+        record = await store.get_run(lease.run_id)
+        if record is not None:
+            tenure.status = record.status
+        await tenure.let_go()
 
     async def signal(
         self,
@@ -550,11 +570,12 @@ class Runtime:
         store = self._durable_store()
         encoded = Codec.default().encode(value, where=f"the signal {name!r}")
         receipt = await store.signal_run(run_id, name, encoded, signal_id=signal_id)
-        here = self._live.get(run_id)
-        if here is not None:
-            here.waits.look()
+        if not receipt.parked:
+            here = self._live.get(run_id)
+            if here is not None:
+                here.waits.look()
             return None
-        if not receipt.parked or not resume or (receipt.wait_id is None and not receipt.repeated):
+        if not resume or (receipt.wait_id is None and not receipt.repeated):
             return None
         try:
             return await self.resume(run_id, target, park=park, raise_on_error=raise_on_error)
@@ -582,6 +603,10 @@ class Runtime:
             lease = await take_lease(store, run_id)
         except LeaseHeldError:
             return True
+        record = await store.get_run(run_id)
+        if record is None or record.status.is_final:
+            await store.release_lease(lease)  # it has just ended
+            return False
         await store.commit(lease, status=RunStatus.CANCELLED, facts={"reason": reason})
         return True
 
@@ -703,7 +728,9 @@ class Runtime:
         try:
             yield tenure
         finally:
-            del self._live[lease.run_id]
+            await tenure.let_go()
+            if self._live.get(lease.run_id) is tenure:  # it may have gone on here meanwhile
+                del self._live[lease.run_id]
 
     async def _go_on(
         self,
@@ -716,14 +743,27 @@ class Runtime:
         raise_on_error: bool = True,
     ) -> RunOutcome:
         clock = self._clock or SystemClock()
+        store: Any = self._run_store
         async with self._tenure(lease, clock, park=park) as tenure:
+            # Asked again: only now it cannot change any more.
+            record = await store.get_run(lease.run_id)
+            if record is None:
+                raise RunNotFoundError(lease.run_id)
+            tenure.status = record.status
+            if record.status is RunStatus.COMPLETED:
+                return await self._replay(lease.run_id, target)
             try:
                 document = await tenure.load()
-                graph = await self._graph_of(document, lease.run_id, target)
-                await tenure.go_on(graph.plan, on_change)
-            except BaseException:
-                await tenure.let_go()
+            except NothingKeptError as error:
+                if record.status is RunStatus.CREATED:
+                    # Its process ended before it began; nobody will ever go on with it.
+                    await store.commit(
+                        lease, status=RunStatus.FAILED, facts={"error": error.message}
+                    )
+                    tenure.is_over = True
                 raise
+            graph = await self._graph_of(document, lease.run_id, target)
+            await tenure.go_on(graph.plan, on_change)
             context = document.context(lease.run_id)
             context.event_sink = self._event_sink
             options = self._options(graph, listeners)
@@ -743,6 +783,9 @@ class Runtime:
         assert self._run_store is not None
         context.journal = tenure.journal()
         tenure.cancel = context.mark_canceled
+        asked = tenure.ledger.lease.cancel_requested
+        if asked is not None:
+            context.mark_canceled(asked)
         recorder = Recorder(self._run_store, context, graph.name, tenure)
         report = await recorder.record(graph, options)
         waits = ()
@@ -759,14 +802,21 @@ class Runtime:
         assert document is not None
         graph = await self._graph_of(document, run_id, target)
         context = document.context(run_id)
-        context.journal = tenure.journal()
+        context.journal = tenure.journal(is_over=True)
         options = attrs.evolve(graph.options, listeners=(), wide_stage=None, wide_pipeline=None)
         if tenure.changes(graph.plan):
             raise RunNotResumableError(
                 f"Run {run_id} has completed, and its pipeline is another one by now.",
                 hint=f"`stageflow runs show {run_id}` tells how it went.",
             )
-        return _outcome(context, graph, await graph.execute(context, options), raise_on_error=False)
+        try:
+            report = await graph.execute(context, options)
+        except UnfinishedStagesError as error:
+            raise RunNotResumableError(
+                f"Run {run_id} has completed, but not all of what its stages gave was kept.",
+                hint=f"`stageflow runs show {run_id}` tells how it went.",
+            ) from error
+        return _outcome(context, graph, report, raise_on_error=False)
 
     async def _graph_of(
         self, document: RunDocument, run_id: UUID, target: Runnable | Buildable | None
@@ -865,20 +915,21 @@ def _outcome(
     return outcome
 
 
-async def _claims(store: Any) -> AsyncIterator[RunLease]:
+async def _claims(store: Any) -> AsyncGenerator[RunLease, None]:
     """Yield a lease of each run that ought to go on though nobody goes on with it."""
     owner = this_process()
     after: UUID | None = None
-    while True:
-        page = await store.list_leases(after=after)
+    while page := await store.list_leases(after=after):
         for lease in page:
-            if is_gone(lease.owner):
-                with suppress(LeaseHeldError, RunNotFoundError):
-                    yield await store.acquire_lease(
-                        lease.run_id, owner, ttl=LEASE_SECONDS, take_over=lease.token
-                    )
-        if not page:
-            break
+            if not is_gone(lease.owner):
+                continue
+            try:
+                claimed = await store.acquire_lease(
+                    lease.run_id, owner, ttl=LEASE_SECONDS, take_over=lease.token
+                )
+            except (LeaseHeldError, RunNotFoundError):
+                continue
+            yield claimed
         after = page[-1].run_id
     while (claimed := await store.claim_run(owner, ttl=LEASE_SECONDS)) is not None:
         yield claimed

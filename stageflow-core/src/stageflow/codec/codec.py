@@ -220,8 +220,34 @@ class Codec:
         return CodecLimitError(f"{message}.", limit="max_depth", allowed=self.max_depth)
 
 
+def _text_maker() -> Callable[[Any], str]:
+    """Return what makes JSON of a value: the standard library's encoder, made ready once.
+
+    Its own `encode` makes the part that is written in C anew for each value, which costs more
+    than encoding a small one. Where there is none, as in other interpreters, it is used as it is.
+    """
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _JSON.encode
+    walk = make(
+        None,
+        _JSON.default,
+        json.encoder.encode_basestring,
+        None,
+        _JSON.key_separator,
+        _JSON.item_separator,
+        _JSON.sort_keys,
+        _JSON.skipkeys,
+        _JSON.allow_nan,
+    )
+    return lambda value: "".join(walk(value, 0))
+
+
+_text_of = _text_maker()
+
+
 def _payload(key: str, content: Any) -> bytes:
-    return f"{_PREFIX[key]}{_JSON.encode(content)}}}".encode()
+    return f"{_PREFIX[key]}{_text_of(content)}}}".encode()
 
 
 def _open_envelope(data: bytes | str) -> tuple[str, Any]:

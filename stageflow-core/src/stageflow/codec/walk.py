@@ -37,6 +37,11 @@ def is_plain(value: Any, rules: Mapping[type, Rule], max_depth: int, max_values:
     Raises:
         Faults: If there are more values than fit.
     """
+    if type(value) is dict and _SCALARS.issuperset(map(type, value.values())) and max_depth > 0:
+        # The most common by far, such as an event: told without a list of its parts.
+        if len(value) > max_values:
+            raise Faults(Fault("size", _TOO_MANY))
+        return _TEXT.issuperset(map(type, value))
     level = [value]
     kinds = {type(value)} - _SCALARS
     while kinds:

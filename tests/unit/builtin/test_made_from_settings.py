@@ -15,6 +15,7 @@ from stageflow.builtin.config_providers import (
     make_toml_config_provider,
 )
 from stageflow.builtin.run_stores import SqliteRunStoreSettings, make_sqlite_run_store
+from stageflow.plugins import Plugins, check_plugins
 
 pytestmark = pytest.mark.anyio
 
@@ -55,3 +56,10 @@ def test_config_providers_are_made_as_their_settings_say(tmp_path, monkeypatch):
     settings = TomlConfigSettings(path=path, table="app")
     assert make_toml_config_provider(settings).get("name") == "from toml"
     assert "from dict" not in repr(DictConfigSettings(values=values))
+
+
+async def test_what_serves_unless_something_is_chosen_needs_no_settings(tmp_path):
+    rows = await check_plugins(Plugins.load(directory=tmp_path, environ={}))
+    serving = {f"{row.registry}.{row.name}": row.healthy for row in rows if row.is_chosen}
+    assert serving.keys() >= {"run_stores.memory", "io_managers.memory", "executors.inline"}
+    assert set(serving.values()) == {True}

@@ -468,3 +468,25 @@ async def test_loading_in_pages_reads_each_entry_once(store):
 
         costs.append(await steps(store, load) / number)
     assert costs[1] <= costs[0] * 1.2
+
+
+@pytest.mark.parametrize("prefix", ["", "k"])
+async def test_a_page_of_shared_values_costs_the_same_wherever_it_begins(store, prefix):
+    keys = [f"k{number:04}" for number in range(1000)]
+    await store.write_values("n", [(key, b"", None) for key in keys])
+    costs = []
+    for after in (None, keys[10], keys[-60]):
+
+        async def listed(after=after):
+            page = await store.list_values("n", prefix=prefix, after=after, limit=20)
+            assert len(page) == 20
+
+        costs.append(await steps(store, listed))
+    assert max(costs) <= min(costs) + 2
+
+
+async def test_a_page_of_shared_values_begins_with_its_prefix_whatever_came_before(store):
+    await store.write_values("n", [(key, b"", None) for key in ("a", "b1", "b2", "c")])
+    page = await store.list_values("n", prefix="b", after="a")
+    assert [value.key for value in page] == ["b1", "b2"]
+    assert await store.list_values("n", prefix="b", after="c") == ()

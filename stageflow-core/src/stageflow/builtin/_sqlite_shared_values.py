@@ -80,15 +80,16 @@ class SqliteSharedValues(SqliteRuns):
     ) -> Sequence[SharedValue]:
         """See `SharedValues.list_values`."""
         start = utf8(prefix)
-        conditions = [_VALUE, "value is not null", "key >= ?"]
-        parameters: list[object] = [utf8(namespace), start]
+        # With a second lower bound, SQLite would seek the first and read on from there.
+        begin, bound = start, ">="
+        if after is not None and utf8(after) >= start:
+            begin, bound = utf8(after), ">"
+        conditions = [_VALUE, "value is not null", f"key {bound} ?"]
+        parameters: list[object] = [utf8(namespace), begin]
         if start:
             # No byte of UTF-8 is the highest, so that the last one can be raised.
             conditions.append("key < ?")
             parameters.append(start[:-1] + bytes([start[-1] + 1]))
-        if after is not None:
-            conditions.append("key > ?")
-            parameters.append(utf8(after))
         select = f"{' and '.join(conditions)} order by key limit ?"
         rows = await self._database.read(
             lambda connection: connection.execute(select, (*parameters, max(limit, 0))).fetchall()

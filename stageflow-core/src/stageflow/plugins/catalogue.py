@@ -112,7 +112,8 @@ CORE_CONTRACTS: tuple[ContractEntry, ...] = (
     _core("config_provider", "ConfigProvider", "env", many=True),
     _core("io_manager", "IOManager", "memory"),
     _core("serializer", "Serializer", "json"),
-    _core("item_reader", "ItemReader", "custom"),
+    # A reader reads something: none can serve before it is told what.
+    _core("item_reader", "ItemReader", None),
     _core("scatter_coordinator", "ScatterCoordinator", "memory"),
     _core("parallel_coordinator", "ParallelCoordinator", "memory"),
     _core("routing_coordinator", "RoutingCoordinator", "memory"),

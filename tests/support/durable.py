@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import attrs
+import pytest
 
 from stageflow import Pipeline, RunOutcome, Runtime, StageContext
+from stageflow.builtin.memory_run_store import MemoryRunStore
+from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.contracts.storage import StorageError
 from stageflow.testing import TestClock
 from stageflow.testing.faults import Faults, FaultyStore
 
-__all__ = ("RUN_ID", "DeadError", "Mortal", "Place", "chain_of", "wide_of")
+__all__ = ("RUN_ID", "DeadError", "Mortal", "Place", "chain_of", "place", "wide_of")
 
 RUN_ID = UUID(int=7)
 
@@ -93,6 +97,8 @@ class Place:
         return body
 
     def note(self, name: str, ctx: StageContext) -> None:
+        if self.mortal is not None and self.mortal.is_dead:
+            return  # there is nobody who does this
         self.ran.append(name)
         self.attempts.append((name, ctx.attempt))
         self.keys.append((name, ctx.execution_key))
@@ -104,7 +110,7 @@ class Place:
 
     def types(self, *wanted: str) -> list[str]:
         """The types of what was told, or how often those wanted were."""
-        return [type for type, _ in self.events if not wanted or type in wanted]
+        return [told for told, _ in self.events if not wanted or told in wanted]
 
     def of(self, type: str) -> list[dict[str, Any]]:
         return [data for told, data in self.events if told == type]
@@ -174,3 +180,14 @@ def wide_of(place: Place, names: Iterable[str], **does: Any) -> Pipeline:
     for name in names:
         pipeline = pipeline.with_stage(name, place.stage(name, does.get(name)))
     return pipeline.with_stage("last", place.stage("last", does.get("last")), dependencies=names)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """Where runs are kept: in memory, and in a file."""
+    clock = TestClock()
+    if request.param == "memory":
+        yield Place(MemoryRunStore(clock=clock), clock)
+        return
+    async with SqliteRunStore(tmp_path / "runs.sqlite3", synchronous="normal", clock=clock) as kept:
+        yield Place(kept, clock)

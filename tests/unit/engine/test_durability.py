@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,28 +10,18 @@ import attrs
 import pytest
 
 from stageflow import Pipeline, RetryPolicy, StageContext, StageKind, StageOutput
-from stageflow.builtin.memory_run_store import MemoryRunStore
-from stageflow.builtin.sqlite_run_store import SqliteRunStore
 from stageflow.codec import UnencodableValueError
 from stageflow.interceptors import TransientError
 from stageflow.runtime import DurabilityError
 from stageflow.testing import TestClock
-from support.durable import RUN_ID, Place, chain_of, wide_of
+from support.durable import RUN_ID, Place, chain_of, place, wide_of
+
+__all__ = ("place",)
 
 pytestmark = pytest.mark.anyio
 
 SOME_TIME = datetime(2025, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 AGAIN = RetryPolicy(max_attempts=3, base_delay_ms=0)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    clock = TestClock()
-    if request.param == "memory":
-        yield Place(MemoryRunStore(clock=clock), clock)
-        return
-    async with SqliteRunStore(tmp_path / "runs.sqlite3", synchronous="normal", clock=clock) as kept:
-        yield Place(kept, clock)
 
 
 class Opaque:

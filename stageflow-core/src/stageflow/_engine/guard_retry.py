@@ -93,6 +93,7 @@ class GuardRetries:
         "_ended",
         "_groups",
         "_regions",
+        "_restored",
         "_rounds",
         "_run",
         "_settled",
@@ -107,6 +108,7 @@ class GuardRetries:
         self._states: dict[int, _State] = {}
         self._ended: set[int] = set()
         self._told: set[int] = set()
+        self._restored: frozenset[int] = frozenset()
         self._settled: dict[int, Sequence[int]] = {}
         self._rounds: dict[int, int] = {}
         self._bodies: dict[int, Callable[[StageContext], Awaitable[Any]]] = {}
@@ -144,6 +146,8 @@ class GuardRetries:
             self._run.note_guard(index, self._plain_state(region, state, output, now))
             return None
         del self._states[index]
+        # Should the run be taken up again, what is done then is not what was refused now.
+        self._run.note_guard(index, {"rounds": self._count_round(region)})
         self._tell("exhausted", region, state, now, error=output.error, reason=reason)
         error = GuardRetryExhaustedError(
             run.plan.names[index],
@@ -214,8 +218,8 @@ class GuardRetries:
         policy = region.policy
         if output.retryable is False:
             return "not_retryable"
-        if self._run.starts[region.retry] is None:
-            return "not_run"
+        if self._run.starts[region.retry] is None or region.retry in self._restored:
+            return "not_run"  # or not here: others use what it gave
         if state.failures >= policy.max_attempts:
             return "max_attempts"
         if policy.timeout_seconds is not None and now - state.since >= policy.timeout_seconds:
@@ -223,14 +227,19 @@ class GuardRetries:
         return "stagnation" if state.alike >= policy.stagnation_limit else None
 
     def _go_back(self, region: Region, output: StageOutput) -> None:
-        for stage in region.stages:
-            self._rounds[stage] = self._rounds.get(stage, 0) + 1
+        self._count_round(region)
         for guard in region.guards:
             self._ended.discard(guard)
             if guard != region.guard:
                 self._states.pop(guard, None)
         self._run.run_again(region)
         self._run.remember_output(region.guard, output)
+
+    def _count_round(self, region: Region) -> dict[str, int]:
+        """Count one more round of all stages of *region*; return their rounds by name."""
+        for stage in region.stages:
+            self._rounds[stage] = self._rounds.get(stage, 0) + 1
+        return {self._run.plan.names[stage]: self._rounds[stage] for stage in region.stages}
 
     def _plain_state(
         self, region: Region, state: _State, output: StageOutput, now: float
@@ -264,8 +273,8 @@ class GuardRetries:
             since = run.began - found["elapsed"]
             self._states[guard] = _State(since, found["failures"], found["alike"], found["last"])
             run.remember_output(guard, StageOutput.fail(found["error"]))
-        for group in self._groups.values():
-            self._told.update(stage for stage in group.stages if stage in ended)
+        self._restored = frozenset(stage for stage in self._groups if stage in ended)
+        self._told.update(self._restored)
 
     def covers(self, index: int) -> bool:
         """Say whether a guard can send the run back to, or behind, stage *index*."""

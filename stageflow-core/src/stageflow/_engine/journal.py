@@ -444,7 +444,8 @@ class Journal:
         encode = self.ledger.codec.encode
         state = dict(state)
         rounds = state.pop("rounds")
-        self._add(f"guard/{guard}", encode(state))
+        if state:
+            self._add(f"guard/{guard}", encode(state))
         self._add(f"rounds/{guard}", encode(rounds))
         failures = [f"{self.prefix}failures/{stage}" for stage in rounds]
         gone = self.ledger.keys.intersection(failures)

@@ -24,6 +24,7 @@ from stageflow.contracts.waits import RunWait
 from stageflow.stages import StageOutput, StageStatus
 
 if TYPE_CHECKING:
+    from stageflow._engine.guard_regions import Region
     from stageflow._engine.run import Run
     from stageflow.context import StageContext
 
@@ -40,9 +41,9 @@ class Keeper:
         "_earlier",
         "_encoded",
         "_failures",
+        "_held",
         "_is_leaving",
         "_leases",
-        "_noted",
         "_ready_under",
         "_run",
         "_uncommitted",
@@ -68,8 +69,8 @@ class Keeper:
         # Under which leases stages ended, or had all they need; asked only if there were several.
         self._leases: dict[int, int] = {}
         self._ready_under: dict[int, int] = {}
-        # Whether a guard sent the run back, which is not committed yet.
-        self._noted = False
+        # The stages to which a guard sent the run back, which is not committed yet.
+        self._held: list[int] = []
         self._is_leaving = False
         if not journal.prefix:
             journal.ledger.on_lost = run.lose
@@ -140,7 +141,7 @@ class Keeper:
     @property
     def is_due(self) -> bool:
         """Whether something waits to be committed, and nobody is about it."""
-        return (self._noted or bool(self._uncommitted)) and not self.is_busy
+        return bool(self._uncommitted or self._held) and not self.is_busy
 
     def note_cleanup(self, stage: str, name: str) -> None:
         """Remember that *stage* registered a clean-up."""
@@ -154,23 +155,33 @@ class Keeper:
             await self.journal.ledger.commit()
 
     def note_guard(self, guard: int, state: Mapping[str, Any]) -> None:
-        """Have it kept how often a guard sent the run back; all that it sent back begins anew."""
-        index_of = self._run.plan.index
-        for stage in state["rounds"]:
-            index = index_of[stage]
+        """Have it kept with what is committed next how often a guard refused something."""
+        self.journal.add_guard_state(self._run.plan.names[guard], state)
+
+    def hold(self, region: Region) -> bool:
+        """Forget what the stages did that a guard sends the run back to.
+
+        Returns:
+            Whether the first of them begins only once it is committed that it has to.
+        """
+        for index in region.stages:
             self._earlier[index] = (0, 0)
             self._ready_under[index] = self.journal.lease
             self._failures.pop(index, None)
             self._encoded.pop(index, None)
-        self.journal.add_guard_state(self._run.plan.names[guard], state)
-        self._noted = self.journal.eager
+        if self.journal.eager:
+            self._held.append(region.retry)
+        return self.journal.eager
 
     def take(self, index: int, output: StageOutput) -> StageOutput | None:
         """Return the output with which a stage ends at once, or None if that is kept first."""
         run, journal = self._run, self.journal
         regions = run.guard_retries
         if not _is_final(output):
-            if regions is not None and regions.covers(index):
+            # If the run goes on, others use what the guard's region gave; else all of it is done
+            # anew with the guard.
+            goes_on = (run.plan.calls[index].policy.on_failure or run.plan.on_failure) != "stop"
+            if regions is not None and regions.covers(index) and goes_on:
                 run.outputs[index] = output
                 self._add_all(regions.settle(index))
             return output
@@ -220,9 +231,9 @@ class Keeper:
         run = self._run
         self.is_busy = True
         try:
-            while (self._uncommitted or self._noted) and not run.is_stopping:
+            while (self._uncommitted or self._held) and not run.is_stopping:
                 batch, self._uncommitted = self._uncommitted, []
-                self._noted = False
+                held, self._held = self._held, []
                 try:
                     await self.journal.ledger.commit()
                 except BaseException:
@@ -231,6 +242,7 @@ class Keeper:
                 now = run.clock.monotonic()
                 for index, output in batch:
                     run.settle(index, output, now)
+                run.begin_again(held)
                 if self._uncommitted:
                     run.wake()
         except (StorageError, LeaseLostError) as error:
@@ -299,7 +311,7 @@ class Keeper:
     async def leave_or_go_on(self) -> None:
         """Leave the run if all it can do is to wait; go on with what was answered meanwhile."""
         run, journal = self._run, self.journal
-        if not run.is_idle or self._uncommitted or self.is_busy:
+        if not run.is_idle or self._uncommitted or self._held or self.is_busy:
             return
         if journal.prefix:
             # A run below leaves with the stage that started it; the outermost one decides.

@@ -477,7 +477,8 @@ class Run:
             self._pending[index] += count
         # All of them had been counted as ended, but for the guard.
         self._remaining += len(region.stages) - 1
-        self._ready.append(region.retry)
+        if self._keeper is None or not self._keeper.hold(region):
+            self._ready.append(region.retry)
 
     def remember_output(self, index: int, output: StageOutput) -> None:
         """Let stage *index* be read as *output* until it ends once more."""

@@ -17,11 +17,15 @@ from stageflow import (
     PipelineContext,
     PipelineValidationError,
     RetryPolicy,
+    Runtime,
+    StageContext,
     StageKind,
     StageOutput,
     UnifiedStageExecutionError,
     stage,
 )
+from stageflow._engine.fingerprint import PlanChangedError, fingerprint_of
+from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.pipeline import FunctionStage, RunInputError
 
 if TYPE_CHECKING:
@@ -467,3 +471,66 @@ class TestFaults:
 
         assert isinstance(gives, FunctionStage)
         Pipeline().with_stages([gives, reads]).build()
+
+
+class TestResuming:
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_a_stage_that_ended_before_registers_its_cleanups_again(
+        self, is_async: bool
+    ) -> None:
+        log: list[str] = []
+
+        def again(ctx: StageContext, output: StageOutput) -> None:
+            log.append(f"{ctx.stage_name} gave {output.data['value']} to {output.status}")
+            ctx.register_cleanup(lambda: log.append("closed"))
+
+        async def again_async(ctx: StageContext, output: StageOutput) -> None:
+            await anyio.lowlevel.checkpoint()
+            again(ctx, output)
+
+        @stage(on_resume=again_async if is_async else again)
+        async def opens() -> int:
+            log.append("opened")
+            return 1
+
+        @stage(on_resume=again)
+        async def fails_once(opens: int) -> int:
+            log.append("tried")
+            if log.count("tried") == 1:
+                raise ValueError("not yet")
+            return opens
+
+        pipeline = Pipeline("opening").with_stages([opens, fails_once])
+        async with Runtime(run_store=MemoryRunStore(), durability="step") as runtime:
+            first = await runtime.run(pipeline, raise_on_error=False)
+            assert (first.status, log) == ("failed", ["opened", "tried"])
+            second = await runtime.resume(first.run_id)
+        assert second.restored == ("opens",)
+        assert log[2:] == ["opens gave 1 to ok", "tried", "closed"]
+
+    @pytest.mark.parametrize(
+        "wrong", [5, lambda ctx: None, lambda a, b, c: None], ids=["none", "one", "three"]
+    )
+    def test_what_cannot_be_called_with_context_and_output_is_a_fault(self, wrong: Any) -> None:
+        assert faults_of(stage(name="a", on_resume=wrong)(lambda: 1)) == ["PARAMETER"]
+
+    async def test_another_function_of_the_same_name_is_another_stage(self) -> None:
+        def first() -> int:
+            return 1
+
+        class Doubler:
+            def __call__(self, total: int) -> int:
+                return 2 * total
+
+        def build(body: Any) -> Pipeline:
+            return Pipeline("x").with_stages([numbers, stage(name="total")(body)])
+
+        wrapped = [partial(first), partial(partial(first)), Doubler()]
+        plans = [build(body).build().plan for body in (first, *wrapped, total.function)]
+        runners = [fingerprint_of(plan)["total"]["runner"].rpartition(".")[2] for plan in plans]
+        assert runners == ["first", "first", "first", "Doubler", "total"]
+        async with Runtime(run_store=MemoryRunStore(), durability="step") as runtime:
+            failing = build(lambda numbers: 1 / 0)
+            outcome = await runtime.run(failing, raise_on_error=False)
+            with pytest.raises(PlanChangedError, match="runner of stage 'total'"):
+                await runtime.resume(outcome.run_id, build(first))

@@ -21,6 +21,8 @@ from stageflow.stages.retry import RetryPolicy
 
 __all__ = ("FunctionStage", "RunInput", "RunInputError", "bind_functions", "stage", "value_of")
 
+OnResume = Callable[[StageContext, StageOutput], Any]
+
 _CONTEXT = "ctx"
 _VALUE = "value"
 _RETURNED = {"returned": _VALUE}
@@ -69,6 +71,7 @@ class FunctionStage:
         after: Stages it waits for without reading them.
         conditional: Whether it is skipped when a dependency was.
         policy: What the engine does around it.
+        on_resume: Called with its context and output when it had ended before a run goes on.
         parameters: The function's parameters, by name.
     """
 
@@ -78,6 +81,7 @@ class FunctionStage:
     after: tuple[str, ...] = ()
     conditional: bool = False
     policy: StagePolicy = DEFAULT_POLICY
+    on_resume: OnResume | None = None
     parameters: Mapping[str, inspect.Parameter] = attrs.field(init=False, repr=False)
 
     @parameters.default
@@ -133,6 +137,7 @@ def stage(
     priority: int = ...,
     version: str | None = ...,
     output_schema: Any = ...,
+    on_resume: OnResume | None = ...,
 ) -> Callable[[Callable[..., Any]], FunctionStage]: ...
 
 
@@ -150,6 +155,7 @@ def stage(
     priority: int = 0,
     version: str | None = None,
     output_schema: Any = None,
+    on_resume: OnResume | None = None,
 ) -> FunctionStage | Callable[[Callable[..., Any]], FunctionStage]:
     """Make a stage of a function; its parameters name the stages and run inputs it needs.
 
@@ -172,6 +178,9 @@ def stage(
         version: Version of its meaning, for durable runs.
         output_schema: What its result must look like: a JSON schema, a class with fields, or a
             function that says what is wrong with it.
+        on_resume: Called with the stage's context and output when a durable run goes on and the
+            stage, which had ended before, does not run again; there it registers its clean-ups
+            once more. May be async; nothing else starts before it has returned.
     """
 
     def decorate(function: Callable[..., Any]) -> FunctionStage:
@@ -190,6 +199,7 @@ def stage(
             _names_of(after),
             conditional,
             DEFAULT_POLICY if policy == DEFAULT_POLICY else policy,
+            on_resume,
         )
 
     return decorate if function is None else decorate(function)
@@ -197,14 +207,18 @@ def stage(
 
 def _unwrapped(function: Any) -> Any:
     """Return what has the annotations of *function*, which may be partial or an object."""
-    while isinstance(function, partial):
-        function = function.func
+    function = _underlying(function)
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-def _name_of(function: Any) -> str:
+def _underlying(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
+    return function
+
+
+def _name_of(function: Any) -> str:
+    function = _underlying(function)
     return str(getattr(function, "__name__", type(function).__name__))
 
 
@@ -276,7 +290,11 @@ class _BoundFunction:
 
     def __init__(self, found: FunctionStage, reads: tuple[str, ...], whole: frozenset[str]) -> None:
         self.stage = found
-        self.__wrapped__ = found.function
+        self.on_resume = found.on_resume
+        # What it is called where the plan of a stored run is compared with another one.
+        named = inspect.unwrap(_underlying(found.function))
+        named = named if hasattr(named, "__qualname__") else type(named)
+        self.__module__, self.__qualname__ = named.__module__, named.__qualname__
         self._whole = whole
         self._stages = {name: found.parameters[name].default for name in reads}
         self._inputs = {
@@ -381,7 +399,7 @@ def _parameter_faults(stage: str, found: FunctionStage) -> list[ContractErrorInf
         inspect.Parameter.VAR_POSITIONAL,
         inspect.Parameter.VAR_KEYWORD,
     )
-    return [
+    faults = [
         fault(
             "PARAMETER",
             f"Stage {stage!r} has the parameter {str(parameter)!r}, which names nothing.",
@@ -392,6 +410,27 @@ def _parameter_faults(stage: str, found: FunctionStage) -> list[ContractErrorInf
         for name, parameter in found.parameters.items()
         if parameter.kind in unusable
     ]
+    if found.on_resume is not None and not _takes_two(found.on_resume):
+        faults.append(
+            fault(
+                "PARAMETER",
+                f"The on_resume of stage {stage!r} is {found.on_resume!r:.100}.",
+                "It must be a function of the stage's context and output.",
+                stage=stage,
+                parameter="on_resume",
+            )
+        )
+    return faults
+
+
+def _takes_two(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # it does not say what it takes
+    return True
 
 
 def _type_faults(

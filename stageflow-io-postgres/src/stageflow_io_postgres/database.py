@@ -1,0 +1,319 @@
+"""Database: one pool of connections, shared by everything that uses one PostgreSQL database.
+
+Every wait has a limit: for a connection, for a lock, for a statement, for the server to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
+
+import anyio
+
+from stageflow.contracts.clock import Clock, SystemClock
+from stageflow.contracts.storage import (
+    StorageBusyError,
+    StorageClosedError,
+    StorageError,
+    StorageUnavailableError,
+)
+from stageflow.plugins import Secret
+from stageflow_io_postgres.errors import (
+    DatabaseAccessError,
+    DatabaseRefusedError,
+    OutcomeUnknownError,
+    check_asyncio,
+    translated,
+    translation,
+)
+from stageflow_io_postgres.listener import Listener
+from stageflow_io_postgres.queries import load_queries, quoted
+from stageflow_io_postgres.settings import PostgresSettings
+
+if TYPE_CHECKING:
+    import asyncpg
+
+__all__ = ("Connection", "Database", "Row")
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+Connection = Any  # asyncpg's connection, or its proxy that a pool hands out
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_COLLISIONS: Final = 10  # so often a transaction that collided with others is made again
+_RETURN_TIMEOUT: Final = 5.0
+#: What the server says of two transactions of which one has to be made again.
+_COLLIDED: Final = frozenset({"40001", "40P01"})
+
+
+@final
+class Database:
+    """A PostgreSQL database, open or not; works on asyncio.
+
+    Single statements go by `fetch`, `fetchrow`, `fetchval` and `execute`, several in one
+    transaction by `run`. They raise the errors of `stageflow.contracts.storage`, and try again
+    where that is safe: what collided with another transaction always, what was lost with the
+    connection if the caller calls it *repeatable*, and else if it had not been sent.
+
+    Args:
+        settings: Where it is and how long to wait for it.
+        clock: What pauses between attempts are taken from.
+    """
+
+    def __init__(self, settings: PostgresSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.label = settings.label
+        self.schema = settings.schema
+        self._clock = clock or SystemClock()
+        self._pool: asyncpg.Pool[Any] | None = None
+        self._is_closed = False
+        self._listener: Listener | None = None
+
+    @property
+    def listener(self) -> Listener:
+        """What hears of notifications; one connection of its own, opened when it is used."""
+        if self._listener is None:
+            self._listener = Listener(self.settings, self.label, self._clock)
+        return self._listener
+
+    def queries(self, area: str) -> Mapping[str, str]:
+        """Return the named queries of an area, for the schema of this database."""
+        return load_queries(area, self.schema)
+
+    def qualified(self, name: str) -> str:
+        """Return the name of a table of this database's schema as SQL takes it."""
+        return f"{quoted(self.schema)}.{quoted(name)}"
+
+    # --- opening and closing ------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and make sure that the tables are there.
+
+        Raises:
+            AsyncioOnlyError: The event loop is not asyncio's.
+            StorageError: The server cannot be reached or refuses us, or the tables are missing.
+        """
+        from stageflow_io_postgres.migrations import prepare_schema
+
+        await self.connect()
+        try:
+            await prepare_schema(self, migrate=self.settings.migrate_on_open)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def connect(self) -> None:
+        """Connect, whatever tables there are; otherwise as `open`."""
+        check_asyncio()
+        self._check_open()
+        if self._pool is not None:
+            return
+        import asyncpg
+
+        settings = self.settings
+        arguments = settings.connect_arguments()
+        acquire = arguments.pop("timeout")
+        pool = asyncpg.create_pool(
+            **arguments,
+            timeout=acquire,
+            min_size=settings.min_connections,
+            max_size=settings.max_connections,
+            reset=_keep_session,
+        )
+        try:
+            with translated(self.label), anyio.fail_after(settings.connect_timeout + 5.0):
+                await pool
+                async with pool.acquire(timeout=settings.connect_timeout):
+                    pass
+        except ValueError as error:
+            # Arguments that the driver refuses: its messages may quote them.
+            raise DatabaseRefusedError(self.label, type(error).__name__) from None
+        except BaseException as error:
+            pool.terminate()
+            if isinstance(error, StorageError) and _shows_secret(error, settings):
+                raise DatabaseAccessError(self.label, "the connection failed") from None
+            raise
+        self._pool = pool
+
+    async def aclose(self) -> None:
+        """Close all connections once the calls that use them have ended; again is no error.
+
+        Calls that have not ended in time are cut off.
+        """
+        self._is_closed = True
+        pool, self._pool = self._pool, None
+        with anyio.CancelScope(shield=True):
+            if self._listener is not None:
+                await self._listener.aclose()
+            if pool is None:
+                return
+            with anyio.move_on_after(_RETURN_TIMEOUT) as closing, translated(self.label):
+                await pool.close()
+            if closing.cancelled_caught:
+                pool.terminate()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # --- single statements --------------------------------------------------------------
+
+    async def fetch(self, query: str, *args: Any, repeatable: bool = False) -> list[Row]:
+        """Return all rows that *query* gives."""
+        return await self._attempt(lambda one: one.fetch(query, *args), repeatable=repeatable)
+
+    async def fetchrow(self, query: str, *args: Any, repeatable: bool = False) -> Row | None:
+        """Return the first row that *query* gives; None if it gives none."""
+        return await self._attempt(lambda one: one.fetchrow(query, *args), repeatable=repeatable)
+
+    async def fetchval(self, query: str, *args: Any, repeatable: bool = False) -> Any:
+        """Return the first value of the first row that *query* gives; None if it gives none."""
+        return await self._attempt(lambda one: one.fetchval(query, *args), repeatable=repeatable)
+
+    async def execute(self, query: str, *args: Any, repeatable: bool = False) -> str:
+        """Make *query* and return the server's word for what it did, such as `DELETE 3`."""
+        return await self._attempt(lambda one: one.execute(query, *args), repeatable=repeatable)
+
+    async def ping(self) -> None:
+        """Return if the database answers; one attempt, without waiting for it to come back.
+
+        Raises:
+            StorageError: It does not.
+        """
+        with translated(self.label):
+            async with self._lent() as connection:
+                await connection.execute("select 1")
+
+    # --- transactions -------------------------------------------------------------------
+
+    async def run(
+        self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool = False
+    ) -> T:
+        """Do *work* in one transaction and return what it returns.
+
+        Args:
+            work: Given a connection; may be done more than once, so it changes nothing else.
+            repeatable: Whether it may be done again though nobody knows if it had happened.
+
+        Raises:
+            OutcomeUnknownError: It may have happened, or not.
+            StorageError: It has not happened.
+        """
+
+        async def in_transaction(connection: Connection) -> T:
+            async with _transaction(connection):
+                return await work(connection)
+
+        return await self._attempt(in_transaction, repeatable=repeatable)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend one of asyncpg's connections, for whatever one wants to do with it.
+
+        What it raises in the block is the driver's. Its session is reset afterwards.
+        """
+        async with self._lent() as connection:
+            try:
+                yield connection
+            finally:
+                with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
+                    if not connection.is_closed():
+                        await connection.reset()
+
+    async def _attempt(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
+        pause, collisions, give_up_at = _FIRST_PAUSE, 0, None
+        while True:
+            sent = False
+            try:
+                with translated(self.label):
+                    async with self._lent() as connection:
+                        sent = True
+                        return await work(connection)
+            except StorageError as error:
+                if getattr(error.__cause__, "sqlstate", None) in _COLLIDED:
+                    collisions += 1
+                    if collisions > _COLLISIONS:
+                        raise
+                elif not isinstance(error, StorageUnavailableError):
+                    raise
+                elif sent and not repeatable:
+                    raise self._unknown(error) from error.__cause__
+                else:
+                    now = self._clock.monotonic()
+                    give_up_at = give_up_at or now + self.settings.reconnect_timeout
+                    if now + pause > give_up_at:
+                        raise
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        self._check_open()
+        pool = self._pool
+        if pool is None:
+            raise StorageClosedError(self.label)
+        limit = self.settings.acquire_timeout
+        try:
+            connection = await pool.acquire(timeout=limit)
+        except TimeoutError:
+            raise self._exhausted() from None
+        except Exception as error:
+            self._check_open()
+            meant = translation(error, self.label)
+            raise meant or error from error
+        try:
+            yield connection
+        finally:
+            # The call that was cut short is over for the server, too, before this returns.
+            with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
+                await pool.release(connection, timeout=_RETURN_TIMEOUT)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StorageClosedError(self.label)
+
+    def _exhausted(self) -> StorageBusyError:
+        most, limit = self.settings.max_connections, self.settings.acquire_timeout
+        return StorageBusyError(
+            f"{self.label} gave none of its {most} connections within {limit:g} s.",
+            storage=self.label,
+            hint="Raise `max_connections`, or look for what keeps them: `pg_stat_activity`.",
+        )
+
+    def _unknown(self, error: StorageError) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"{self.label} was lost before it had answered; the change may have happened.",
+            storage=self.label,
+            hint=f"Look whether it has before making it again. {error.hint}",
+        )
+
+    def __repr__(self) -> str:
+        return f"Database({self.label!r})"
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    # What is not committed is rolled back when the pool takes the connection back.
+    await connection.execute("begin")
+    try:
+        yield
+    except BaseException:
+        with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
+            if not connection.is_closed():
+                await connection.reset()
+        raise
+    await connection.execute("commit")
+
+
+async def _keep_session(_: object) -> None:
+    """Spare the round trip that would reset a session in which nothing was changed."""
+
+
+def _shows_secret(error: StorageError, settings: PostgresSettings) -> bool:
+    told = f"{error} {error.__cause__}"
+    return any(secret in told for secret in settings.secrets() if len(Secret(secret).reveal()) > 2)

@@ -147,18 +147,16 @@ with barrier as materialized (
     on conflict (barrier, number) do update
     set worker = excluded.worker, deadline = excluded.deadline
     returning number
-), moved as (
-    update {schema}.scatter_barriers
+), next as (
     -- If there were fewer than asked for, none that this statement can see is left.
-    set unclaimed_from = 1 + case
+    select 1 + case
         when (select count(*) from fresh) < $3 - (select count(*) from again)
-        then greatest(unclaimed_from - 1, (
-            select max(number) from {schema}.scatter_items
-            where barrier = (select seq from barrier)
-        ))
+        then (select max(number) from {schema}.scatter_items where barrier = (select seq from barrier))
         else (select max(number) from fresh)
-    end
-    where digest = $1 and (select count(*) from again) < $3
+    end as number
+), moved as (
+    update {schema}.scatter_barriers b set unclaimed_from = next.number
+    from next where b.digest = $1 and b.unclaimed_from < next.number
 )
 select i.number, coalesce(i.long_key, i.identity) as key
 from taken join {schema}.scatter_items i

@@ -125,7 +125,7 @@ async def test_its_wheel_is_found_chosen_and_opened(
         ("", "io_manager", "lower-case letters"),
         ("../acme", "io_manager", "lower-case letters"),
         ("acme", "io_manger", "Did you mean 'io_manager'"),
-        ("acme", "executor", "Known:"),
+        ("acme", "carrier_pigeon", "Known:"),
         ("taken", "io_manager", r"io_managers\.taken is there already, from other 1\.0"),
         ("there", "io_manager", "another folder: --into"),
     ],

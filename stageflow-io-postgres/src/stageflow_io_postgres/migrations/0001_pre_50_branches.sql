@@ -33,8 +33,8 @@ create table {schema}.routing_decisions (
     run_id text not null,
     router text not null,
     partition text not null,
-    route text,
-    reason text,
+    route text not null,
+    reason text not null,
     decided_at timestamptz not null default clock_timestamp()
 );
 

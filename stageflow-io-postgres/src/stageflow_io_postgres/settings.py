@@ -17,7 +17,7 @@ TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
 _SCHEMES: Final = ("postgresql", "postgres")
 _LONGEST_NAME: Final = 63
-_positive: Final = attrs.validators.gt(0)
+_positive: Final[Any] = attrs.validators.gt(0)
 
 
 def _is_dsn(_: object, __: attrs.Attribute[Secret | None], dsn: Secret | None) -> None:

@@ -6,6 +6,7 @@ made, and makes it again only when something that it was made from has changed.
 """
 
 from stageflow.assets.backfill import BackfillFailure, BackfillProgress, BackfillSummary
+from stageflow.assets.batching import Batching
 from stageflow.assets.context import AssetCall, AssetContext, PartitionValues
 from stageflow.assets.date_partitions import DatePartitions, DatetimePartitions
 from stageflow.assets.declaration import Asset, AssetBody, AssetOutput, Dep, asset
@@ -26,7 +27,19 @@ from stageflow.assets.errors import (
     UpstreamNotReadyError,
 )
 from stageflow.assets.events import ASSET_EVENTS
+from stageflow.assets.fanout_errors import (
+    BatchResultError,
+    BranchTimeoutError,
+    GatherError,
+    ItemFailedError,
+    ItemTimeoutError,
+    ParallelFailedError,
+    RouteError,
+    ScatterFailedError,
+    UpstreamFailedError,
+)
 from stageflow.assets.graph import Assets, Lineage
+from stageflow.assets.item_calls import ItemFailure
 from stageflow.assets.mapping import (
     AllPartitions,
     DimensionPartition,
@@ -35,9 +48,12 @@ from stageflow.assets.mapping import (
     PartitionMapping,
     SamePartition,
 )
+from stageflow.assets.parallel import Branch, parallel
 from stageflow.assets.partitions import Partitions, PartitionSlice, StaticPartitions
 from stageflow.assets.product_partitions import MultiPartitions, TuplePartitions
 from stageflow.assets.records import AssetRecord
+from stageflow.assets.routing import Route, route
+from stageflow.assets.scatter import scatter
 from stageflow.assets.store import AssetStore, Materialization
 from stageflow.assets.survey import AssetStatus
 
@@ -66,26 +82,42 @@ __all__ = (
     "BackfillFailure",
     "BackfillProgress",
     "BackfillSummary",
+    "BatchResultError",
+    "Batching",
+    "Branch",
+    "BranchTimeoutError",
     "ClaimLostError",
     "DatePartitions",
     "DatetimePartitions",
     "Dep",
     "DimensionPartition",
+    "GatherError",
+    "ItemFailedError",
+    "ItemFailure",
+    "ItemTimeoutError",
     "LastPartitions",
     "Lineage",
     "MappedPartitions",
     "Materialization",
     "MultiPartitions",
+    "ParallelFailedError",
     "PartitionMapping",
     "PartitionSlice",
     "PartitionValues",
     "Partitions",
     "PartitionsError",
+    "Route",
+    "RouteError",
     "SamePartition",
+    "ScatterFailedError",
     "StaticPartitions",
     "TuplePartitions",
     "UnknownAssetError",
     "UnknownPartitionError",
+    "UpstreamFailedError",
     "UpstreamNotReadyError",
     "asset",
+    "parallel",
+    "route",
+    "scatter",
 )

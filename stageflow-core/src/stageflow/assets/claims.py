@@ -7,7 +7,7 @@ The dead run, should it come back, cannot write what it made into the record any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ class Turn:
         output: What the body gave, once its data are stored.
         is_storing: Whether data are being stored; after a cancellation nobody knows which.
         is_lost: Whether another run has taken the partition over.
+        afterwards: What is to be done once it is on record.
     """
 
     step: Step
@@ -62,6 +63,7 @@ class Turn:
     output: AssetOutput | None = None
     is_storing: bool = False
     is_lost: bool = False
+    afterwards: list[Callable[[], Awaitable[Any]]] = attrs.field(factory=list)
     lock: anyio.Lock = attrs.field(factory=anyio.Lock)
 
 

@@ -14,6 +14,7 @@ from stageflow.context import StageContext
 from stageflow.contracts.partitions import Partition
 
 if TYPE_CHECKING:
+    from stageflow.assets.services import AssetServices
     from stageflow.contracts.executor import Executor
 
 __all__ = ("AssetCall", "AssetContext", "PartitionValues", "RemoteContext")
@@ -137,11 +138,13 @@ class AssetCall:
     Attributes:
         context: What the function is given as `ctx`.
         inputs: The data of what it is made from, by parameter.
+        services: What the run offers to bodies that do more than call the function.
         executor: Where the function runs; None for here.
     """
 
     context: AssetContext
     inputs: Mapping[str, Any] = attrs.field(repr=False)
+    services: AssetServices = attrs.field(repr=False)
     executor: Executor | None = None
 
     @property

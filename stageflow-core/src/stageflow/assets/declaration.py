@@ -106,7 +106,7 @@ class Asset:
         conditional: Whether it is skipped when what it needs was skipped or chose another way.
         branch_key: The choice of its router that it stands for.
         body: How it gets its data; by calling its function unless given.
-        parameters: The function's parameters, by name.
+        parameters: What it names assets by: the function's parameters unless given.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Asset:
     conditional: bool = attrs.field(default=False, repr=False)
     branch_key: str | None = attrs.field(default=None, repr=False)
     body: AssetBody | None = attrs.field(default=None, repr=False)
-    parameters: Mapping[str, inspect.Parameter] = attrs.field(init=False, repr=False)
+    parameters: Mapping[str, inspect.Parameter] = attrs.field(repr=False)
 
     @parameters.default
     def _from_signature(self) -> Mapping[str, inspect.Parameter]:

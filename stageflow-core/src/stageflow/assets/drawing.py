@@ -46,7 +46,7 @@ class AssetDrawing:
                     _look,
                     assets[name].kind,
                     tuple(titles[need.dep.asset] for need in assets.needs(name)),
-                    assets[name].conditional,
+                    assets[name].conditional or bool(assets.routers(name)),
                 )
                 for name in assets.order
             ),
@@ -83,10 +83,12 @@ class AssetDrawing:
 
 
 def title(asset: Asset) -> str:
-    """Return an asset's name with its partitions in a few words."""
-    if asset.partitions is None:
-        return asset.name
-    return f"{asset.name}  [{asset.partitions.describe()}]"
+    """Return an asset's name with its partitions, and how it is made, in a few words."""
+    told = asset.name
+    if asset.partitions is not None:
+        told = f"{told}  [{asset.partitions.describe()}]"
+    describe = getattr(asset.body, "describe", None)
+    return told if describe is None else f"{told}  ({describe()})"
 
 
 def _look(ctx: object) -> None:

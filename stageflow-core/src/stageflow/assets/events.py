@@ -27,6 +27,12 @@ _ONE: Final = (
     EventField("partition", "text", "its partition; null if it has none", nullable=True),
     EventField("partition_key", "text", "the key of the partition in stores"),
 )
+_BARRIER: Final = EventField("barrier_id", "text", "the barrier in the coordinator")
+_ITEMS: Final = (
+    EventField("total", "integer", "how many items are known"),
+    EventField("completed", "integer", "how many of them have a result"),
+    EventField("failed", "integer", "how many of them failed"),
+)
 _COUNTS: Final = (
     EventField("total", "integer", "how many partitions were asked for", nullable=True),
     EventField("done", "integer", "how many of them are decided"),
@@ -81,6 +87,60 @@ ASSET_EVENTS: Final = EventCatalogue(
             "asset.invalidated",
             "A partition of an asset was forgotten: its record first, then its data.",
             (*_ONE, EventField("was_there", "boolean", "whether there was anything")),
+        ),
+        EventSchema(
+            "asset.scatter_started",
+            "The items of a scatter are about to be worked on.",
+            (
+                *_ONE,
+                _BARRIER,
+                EventField("resumed", "boolean", "whether another run had begun with it"),
+            ),
+        ),
+        EventSchema(
+            "asset.scatter_progress",
+            "How far a scatter is; told at most once a second, and in the end.",
+            (*_ONE, _BARRIER, *_ITEMS),
+        ),
+        EventSchema(
+            "asset.scatter_completed",
+            "All items of a scatter have been worked on, or no more will be.",
+            (
+                *_ONE,
+                _BARRIER,
+                *_ITEMS,
+                EventField(
+                    "status",
+                    "text",
+                    "whether the results were gathered",
+                    one_of=("complete", "failed"),
+                ),
+                EventField("duplicates", "integer", "how many items there were once already"),
+                EventField("duration_ms", "number", "how long it took, in milliseconds"),
+            ),
+        ),
+        EventSchema(
+            "asset.branch_ended",
+            "How a branch of a parallel asset ended, told as the branches are joined.",
+            (
+                *_ONE,
+                EventField("execution_id", "text", "the execution in the coordinator"),
+                EventField("branch", "text", "the branch"),
+                EventField("status", "text", "how it ended", one_of=("ok", "failed", "skipped")),
+                EventField("required", "boolean", "whether the whole fails if it does"),
+                EventField("why", "text", "why it failed or was skipped", nullable=True),
+            ),
+        ),
+        EventSchema(
+            "asset.routed",
+            "A router has chosen a branch, or none.",
+            (
+                *_ONE,
+                EventField("decision_id", "text", "the decision in the coordinator"),
+                EventField("route", "text", "the key of the branch", nullable=True),
+                EventField("reason", "text", "why, if the router says so", nullable=True),
+                EventField("replayed", "boolean", "whether it was decided before, and recorded"),
+            ),
         ),
         EventSchema(
             "asset.backfill_started",

@@ -8,6 +8,7 @@ record, which count for nothing and are written again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,16 +19,22 @@ from stageflow._engine.errors import describe
 from stageflow._engine.plan import Node, Plan, StagePolicy, compile_plan
 from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow.assets.bodies import FUNCTION_BODY
+from stageflow.assets.branches import Branches
 from stageflow.assets.claims import Claims, OnRunning, Turn
 from stageflow.assets.context import AssetCall, AssetContext, PartitionValues
 from stageflow.assets.declaration import AssetOutput, Need
 from stageflow.assets.errors import AssetNotReadyError, ClaimLostError
+from stageflow.assets.fanout_errors import BranchTimeoutError, UpstreamFailedError
+from stageflow.assets.parallel import Ending, ParallelBody
 from stageflow.assets.places import Places
 from stageflow.assets.records import AssetFailure, AssetRecord, AssetRecords
+from stageflow.assets.routing import RouteBody
+from stageflow.assets.services import AssetServices, Coordinators, done_after, work_id
 from stageflow.assets.survey import Step, StepId, Survey
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.io_manager import AssetNotFoundError
 from stageflow.contracts.logs import get_logger
+from stageflow.contracts.parallel_coordinator import BranchStatus
 from stageflow.contracts.partitions import Partition
 from stageflow.stages import StageKind, StageOutput, StageStatus
 
@@ -43,6 +50,7 @@ class RunSettings:
     Attributes:
         records: Where materializations are recorded.
         places: Where data lie.
+        coordinators: Keep what scatters, branches and routers have come to.
         lease: For how many seconds after its last sign a run is taken for alive.
         poll: Seconds between looks at a partition that another run is at.
         on_running: What to do about such a partition.
@@ -51,6 +59,7 @@ class RunSettings:
 
     records: AssetRecords
     places: Places
+    coordinators: Coordinators
     lease: float = 60.0
     poll: float = 0.5
     on_running: OnRunning = "wait"
@@ -65,6 +74,7 @@ class AssetRun:
         survey: How everything stands.
         steps: What to materialize, in order.
         forced: Which of these to make anew, whoever else has made them meanwhile.
+        routers: The routers of each asset that is a branch, with the choices it stands for.
         settings: How.
     """
 
@@ -76,8 +86,10 @@ class AssetRun:
         settings: RunSettings,
         *,
         forced: frozenset[StepId] = frozenset(),
+        routers: Callable[[str], Mapping[str, tuple[str, ...]]] = lambda _: {},
     ) -> None:
         self._settings = settings
+        self._routers = routers
         self._forced = forced
         self._survey = survey
         listed = list(steps)
@@ -87,6 +99,7 @@ class AssetRun:
             labels = [f"{step.asset.name}[{step.key}]" for step in listed]
         self.names = {step.id: label for step, label in zip(listed, labels, strict=True)}
         self._steps = {self.names[step.id]: step for step in listed}
+        self._branches = Branches({step.id: step for step in listed})
         self._plan = compile_plan(
             map(self._node, listed),
             name=name,
@@ -178,7 +191,35 @@ class AssetRun:
     ) -> StageOutput:
         """Claim a step, have it done, and record how it went."""
         step = self._steps[invocation.stage_name]
-        skipped = self._skipped_need(step, invocation.context)
+        if step.id not in self._branches:
+            return await self._around(step, invocation, proceed)
+        run = invocation.run
+        try:
+            output: StageOutput = await self._branches.within_time(
+                step.id, run, lambda: self._around(step, invocation, proceed)
+            )
+        except Exception as error:  # noqa: BLE001 - the parallel asset decides what it means
+            why = describe(error)
+            if isinstance(error, BranchTimeoutError):
+                self._tell_failure(invocation, step, error)  # it was only cancelled as yet
+        else:
+            if output.status is not StageStatus.FAIL:
+                return output
+            why = output.error or "it failed"
+        self._branches.failures[step.id] = why
+        return StageOutput.skip(f"failed: {why}")
+
+    async def _around(
+        self,
+        step: Step,
+        invocation: Invocation,
+        proceed: Callable[[], Awaitable[StageOutput]],
+    ) -> StageOutput:
+        try:
+            skipped = self._skipped_need(step, invocation.context)
+        except UpstreamFailedError as error:
+            self._tell_failure(invocation, step, error)
+            raise
         if skipped is not None:
             self._tell(invocation, "asset.skipped", step, reason="skipped")
             return StageOutput.skip(f"{skipped} was skipped")
@@ -188,7 +229,7 @@ class AssetRun:
             self._tell(invocation, "asset.skipped", step, reason="made_by_another_run")
             return StageOutput.ok(_outcome(taken, "made_by_another_run"))
         try:
-            output = await proceed()
+            output = await self._passed_by(taken) or await proceed()
         except BaseException as error:
             await self._failed(claims, invocation, taken, error)
             raise
@@ -244,6 +285,7 @@ class AssetRun:
             duration_ms=record.duration_ms,
             metadata=dict(record.metadata),
         )
+        await done_after(turn.afterwards, step.label)
         return StageOutput.ok(_outcome(record, "materialized"))
 
     async def _failed(
@@ -288,7 +330,8 @@ class AssetRun:
             if need.parameter is not None
         }
         executor = self._settings.places.executor_of(asset)
-        call = AssetCall(context=context, inputs=inputs, executor=executor)
+        services = self._services(turn, ctx)
+        call = AssetCall(context=context, inputs=inputs, services=services, executor=executor)
         made = await (asset.body or FUNCTION_BODY).produce(call)
         if isinstance(made, StageOutput):
             if made.status is not StageStatus.OK:
@@ -306,6 +349,66 @@ class AssetRun:
         metadata = {**context.metadata, **output.metadata}
         turn.output = AssetOutput(None, metadata=metadata, data_version=output.data_version)
         return StageOutput.ok()
+
+    def _services(self, turn: Turn, ctx: StageContext) -> AssetServices:
+        """Return what a body may use that does more than call the asset's function."""
+        step = turn.step
+        run: Any = ctx._run
+        turn.afterwards.clear()  # what an earlier attempt wanted
+        needs = dict(step.upstream)
+        return AssetServices(
+            run=run,
+            coordinators=self._settings.coordinators,
+            partition=step.partition,
+            name_work=partial(work_id, step, turn.versions, turn.entry.record),
+            tell=lambda kind, **facts: run.tell(kind, {**facts_of(step), **facts}),
+            when_recorded=turn.afterwards.append,
+            load=lambda need: self._load(turn, ctx, need, needs[need]),
+            endings=lambda: self._endings(turn, ctx),
+        )
+
+    def _endings(self, turn: Turn, ctx: StageContext) -> dict[str, Ending]:
+        """Return how the branches of a parallel asset went."""
+        body: Any = turn.step.asset.body
+        found = {
+            need.dep.asset: (need, ids)
+            for need, ids in turn.step.upstream
+            if need.parameter is None
+        }
+        return {
+            name: self._ending(turn, ctx, *found[branch.asset])
+            for name, branch in body.branches.items()
+        }
+
+    def _ending(self, turn: Turn, ctx: StageContext, need: Need, ids: tuple[StepId, ...]) -> Ending:
+        for each in ids:
+            if each in self._branches.failures:
+                why = self._branches.failures[each]
+                return Ending(status=BranchStatus.FAILED, need=need, why=why)
+        for each in ids:
+            if self._is_absent(turn, ctx, each):
+                name = self.names.get(each)
+                output = None if name is None else ctx.inputs.get_output(name)
+                why = "it is not there" if output is None else str(output.data.get("reason", ""))
+                return Ending(status=BranchStatus.SKIPPED, need=need, why=why)
+        return Ending(status=BranchStatus.OK, need=need)
+
+    async def _passed_by(self, turn: Turn) -> StageOutput | None:
+        """Return how a step is skipped whose router chose another branch; None if none did."""
+        routers = self._routers(turn.step.asset.name)
+        if not routers:
+            return None
+        for need, ids in turn.step.upstream:
+            for each in ids:
+                keys = routers.get(need.dep.asset)
+                upstream = self._survey.steps[each]
+                if keys is None or not isinstance(upstream.asset.body, RouteBody):
+                    continue
+                chosen = (await self._load_one(turn, upstream))["route"]
+                if chosen not in keys:
+                    told = "no branch" if chosen is None else repr(chosen)
+                    return StageOutput.skip(f"router {upstream.label} chose {told}")
+        return None
 
     async def _load(
         self, turn: Turn, ctx: StageContext, need: Need, ids: tuple[StepId, ...]
@@ -338,11 +441,21 @@ class AssetRun:
         return output is not None and output.status is StageStatus.SKIP
 
     def _skipped_need(self, step: Step, ctx: StageContext) -> str | None:
-        """Return the name of a needed step that this run has skipped."""
-        if step.asset.kind is StageKind.ROUTE:
-            return None  # a router decides by itself
+        """Return the name of a needed step that this run has skipped.
+
+        Raises:
+            UpstreamFailedError: One has failed, and this is not what joins its branch.
+        """
+        body = step.asset.body
+        ends: set[str] = set()
+        if isinstance(body, ParallelBody):
+            ends = {branch.asset for branch in body.branches.values()}
         for need, ids in step.upstream:
+            if need.parameter is None and need.dep.asset in ends:
+                continue  # it decides by itself what that means
             for each in ids:
+                if each in self._branches.failures:
+                    raise UpstreamFailedError(self.names[each], self._branches.failures[each])
                 if not need.dep.optional and self._was_skipped(ctx, each):
                     return self.names[each]
         return None

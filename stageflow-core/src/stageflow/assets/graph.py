@@ -25,6 +25,7 @@ from stageflow.assets.errors import (
     UnknownAssetError,
 )
 from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.stages import StageKind
 from stageflow.stages.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Assets(Mapping[str, Asset]):
         known: list[Asset] = [found for found in listed if isinstance(found, Asset)]
         self._assets: dict[str, Asset] = {each.name: each for each in known}
         self._needs = {each.name: _needs_of(each, self._assets, faults) for each in known}
+        self._routers: dict[str, dict[str, tuple[str, ...]]] = {}
+        faults += self._route_faults()
         faults += self._mapping_faults()
         self._order, circle = _ordered(self._needs)
         if circle:
@@ -140,6 +143,10 @@ class Assets(Mapping[str, Asset]):
     def needs(self, name: str) -> tuple[Need, ...]:
         """Return what an asset is made from, resolved."""
         return self._needs[name]
+
+    def routers(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the routers of which an asset is a branch, each with the choices it stands for."""
+        return self._routers.get(name, {})
 
     def lineage(self, asset: str | Asset) -> Lineage:
         """Return what an asset is made from, and what is made from it.
@@ -226,6 +233,23 @@ class Assets(Mapping[str, Asset]):
     def _sorted(self, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(names, key=self._ranks.__getitem__))
 
+    def _route_faults(self) -> list[ContractErrorInfo]:
+        """Have the branches of each router wait for it; return what is wrong with them."""
+        faults = []
+        for router in self._assets.values():
+            branches: Mapping[str, str] = getattr(router.body, "branches", {})
+            for key, name in branches.items() if router.kind is StageKind.ROUTE else ():
+                if name not in self._assets:
+                    told = f"Router {router.name!r} has the branch {name!r}, which there is not."
+                    hint = f"Add it, or correct the name. {did_you_mean(name, self._assets)}"
+                    faults.append(_fault(DEPENDENCY_FAULT, told, hint, router.name))
+                    continue
+                routers = self._routers.setdefault(name, {})
+                routers[router.name] = (*routers.get(router.name, ()), key)
+                if not any(need.dep.asset == router.name for need in self._needs[name]):
+                    self._needs[name] += (Need(Dep(router.name)),)
+        return faults
+
     def _mapping_faults(self) -> list[ContractErrorInfo]:
         faults = []
         for name, needs in self._needs.items():
@@ -294,6 +318,7 @@ def _option_faults(each: Asset) -> list[ContractErrorInfo]:
         wrong.append(("retry", retry, "a RetryPolicy, such as RetryPolicy(max_attempts=3)"))
     if version is not None and not isinstance(version, str):
         wrong.append(("version", version, "a text"))
+    wrong += getattr(each.body, "wrong", tuple)()
     if each.executor is not None and each.resources:
         wrong.append(("resources", each.resources, "empty: they stay here, the function does not"))
     return [

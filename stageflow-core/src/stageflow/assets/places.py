@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ class Places:
             if wanted is None or isinstance(wanted, str):
                 await self._open_named(wanted)
             if isinstance(each.executor, str) and each.executor not in self._executors:
-                found = self._registry("executor", named=True).resolve(each.executor)
+                found = self.registry("executor", named=True).resolve(each.executor)
                 opening = found.open(resources=self._runtime.resources)
                 self._executors[found.name] = await self._stack.enter_async_context(opening)
 
@@ -99,6 +99,15 @@ class Places:
         wanted: Any = asset.executor
         return self._executors[wanted] if isinstance(wanted, str) else wanted
 
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """The open resources, by name."""
+        return self._runtime.resources
+
+    def chooses(self, contract: str) -> bool:
+        """Return whether the settings choose an implementation of a contract."""
+        return self._plugins is not None and bool(self._plugins.settings.choices.get(contract))
+
     async def run_store(self) -> Any:
         """Return a run store in memory, for a runtime that has none."""
         found = _embedded("run_store").resolve("memory")
@@ -107,12 +116,12 @@ class Places:
     async def _open_named(self, name: str | None) -> None:
         if name in self._named:
             return
-        registry = self._registry("io_manager", named=name is not None)
+        registry = self.registry("io_manager", named=name is not None)
         found = registry.default() if name is None else registry.resolve(name)
         opening = found.open(resources=self._runtime.resources)
         self._named[name] = Place(found.name, await self._stack.enter_async_context(opening))
 
-    def _registry(self, contract: str, *, named: bool) -> Registry[Any]:
+    def registry(self, contract: str, *, named: bool) -> Registry[Any]:
         """Return what a contract offers; settings are read only where a name needs them."""
         if self._plugins is None and not named:
             return _embedded(contract)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -26,6 +27,7 @@ from stageflow.assets.graph import Assets, Lineage
 from stageflow.assets.partitions import same_key
 from stageflow.assets.places import Places
 from stageflow.assets.records import AssetEntry, AssetRecord, AssetRecords
+from stageflow.assets.services import Coordinators
 from stageflow.assets.survey import AssetStatus, Step, StepId, Survey, Surveyor, own_partition
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.io_manager import AssetNotFoundError
@@ -83,6 +85,8 @@ class AssetStore:
             than an asset may block the event loop.
         poll: Seconds between looks at a partition that another run is at.
         listeners: Are told each event; must not wait.
+        coordination: The folder in which coordinators keep files, unless the settings choose
+            others; that of the run store if it is a file, else they keep nothing after closing.
     """
 
     def __init__(
@@ -94,10 +98,12 @@ class AssetStore:
         lease: float = 60.0,
         poll: float = 0.5,
         listeners: Sequence[Listener] = (),
+        coordination: Path | None = None,
     ) -> None:
         self._assets = assets if isinstance(assets, Assets) else Assets(assets)
         self._runtime = runtime
         self._places = Places(runtime, io_manager)
+        self._coordinators = Coordinators(self._places, coordination)
         self._lease = lease
         self._poll = poll
         self._listeners = tuple(listeners)
@@ -113,8 +119,9 @@ class AssetStore:
             if store is None:
                 store = await self._places.run_store()
             self._records = _records_in(store)
+            await self._coordinators.open(self._assets, store)
         except BaseException:
-            await self._places.aclose()
+            await self._close()
             raise
         return self
 
@@ -124,8 +131,14 @@ class AssetStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         self._records = None
-        await self._places.aclose()
+        try:
+            await self._coordinators.aclose()
+        finally:
+            await self._places.aclose()
 
     @property
     def assets(self) -> Assets:
@@ -272,12 +285,14 @@ class AssetStore:
             RunSettings(
                 records=self._open_records(),
                 places=self._places,
+                coordinators=self._coordinators,
                 lease=self._lease,
                 poll=self._poll,
                 on_running=on_running,
                 max_concurrency=max_concurrency,
             ),
             forced=frozenset(step.id for step in targets) if force else frozenset(),
+            routers=self._assets.routers,
         )
         context.setdefault("service", "assets")
         outcome = await self._runtime.run(

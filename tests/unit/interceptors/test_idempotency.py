@@ -180,6 +180,47 @@ class TestScope:
         assert isinstance(report.error, InterceptorDeniedError)
         assert effect.calls == 0
 
+    async def test_a_run_that_would_wait_for_the_one_around_it_is_denied(self) -> None:
+        once, inner = IdempotencyInterceptor(), []
+
+        async def again(ctx: Any) -> None:
+            if inner:
+                return
+            inner.append(None)
+            with anyio.fail_after(5):
+                inner.append(await graph_of(again, once).execute(asking()))
+
+        report = await graph_of(again, once).execute(asking())
+        assert report.status == "completed"
+        assert isinstance(inner[1].error, InterceptorDeniedError)
+        assert "another key" in str(inner[1].error)
+
+    async def test_a_run_within_another_may_do_the_same_under_another_key(self) -> None:
+        once, inner = IdempotencyInterceptor(), []
+
+        async def other(ctx: Any) -> None:
+            inner.append(await graph_of(Effect(), once).execute(asking("other")))
+
+        report = await graph_of(other, once).execute(asking())
+        assert [report.status, inner[0].status] == ["completed", "completed"]
+
+    async def test_a_task_that_a_stage_left_behind_may_ask_for_the_same(self) -> None:
+        once, later = IdempotencyInterceptor(), []
+        ended = anyio.Event()
+
+        async def wait_and_ask() -> None:
+            await ended.wait()
+            later.append(await graph_of(Effect(), once).execute(asking()))
+
+        async with anyio.create_task_group() as tasks:
+
+            async def start(ctx: Any) -> None:
+                tasks.start_soon(wait_and_ask)
+
+            await graph_of(start, once).execute(asking())
+            ended.set()
+        assert later[0].outputs["a"].metadata["idempotent_replay"] is True
+
     async def test_a_guard_that_sends_the_run_back_asks_for_new_work(self) -> None:
         effect = Effect()
 

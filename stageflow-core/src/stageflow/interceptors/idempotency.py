@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final
 
@@ -43,6 +44,17 @@ _SNAPSHOT_KEYS: Final = (
     "extensions",
     "metadata",
 )
+# What the executions around this one hold, the outermost first: a store and a key each.
+_held: Final[ContextVar[tuple[_Hold, ...]]] = ContextVar("stageflow_idempotency_held", default=())
+
+
+@attrs.define(eq=False)
+class _Hold:
+    """A key of a store that an execution holds, until it is over."""
+
+    store: IdempotencyStore
+    key: str
+    is_over: bool = False
 
 
 class IdempotencyParamMismatch(RunError):
@@ -78,6 +90,9 @@ class IdempotencyInterceptor(BaseInterceptor):
     times of the run. Repetitions that come while the stage runs wait for it. Only OK is kept: if
     the first fails or is cancelled, the next one tries. What is given back has the metadata
     `idempotent_replay`. When a guard sends a run back, that is not a repetition.
+
+    A stage that starts its own pipeline for the same again would wait for itself: there, the
+    inner run is denied.
 
     If the store fails before the stage runs, the stage fails. If it fails afterwards, that is
     logged as an error and the stage's output stands, since failing would have it done again.
@@ -123,6 +138,7 @@ class IdempotencyInterceptor(BaseInterceptor):
 
         Raises:
             IdempotencyParamMismatch: If the key was used for another input.
+            InterceptorDeniedError: If the key is blank, or held by a run around this one.
             UnencodableValueError: If there is a key, and the input or what the stage gave
                 cannot be encoded.
         """
@@ -132,6 +148,7 @@ class IdempotencyInterceptor(BaseInterceptor):
         if asked is None and params_hash is None:
             return await proceed()
         key = _full_key(invocation, asked, params_hash)
+        self._refuse_waiting_for_oneself(key, stage)
         async with self._lock(key):
             entry = await self.store.get(key)
             if entry is not None and not _has_expired(entry, invocation):
@@ -146,10 +163,25 @@ class IdempotencyInterceptor(BaseInterceptor):
                 ):
                     raise IdempotencyParamMismatch(stage, asked or params_hash)
                 return _replayed(entry, stage)
-            output = await proceed()
+            output = await self._holding(key, proceed)
             if output.status is StageStatus.OK:
                 await self._keep(key, invocation, output, asked, params_hash)
             return output
+
+    def _refuse_waiting_for_oneself(self, key: str, stage: str) -> None:
+        for hold in _held.get():
+            if hold.key == key and hold.store is self.store and not hold.is_over:
+                why = "the run around this one does the same and waits for it; give it another key"
+                raise InterceptorDeniedError(stage, self.name, f"{why} or another input.")
+
+    async def _holding(self, key: str, proceed: Proceed) -> StageOutput:
+        hold = _Hold(self.store, key)
+        token = _held.set((*_held.get(), hold))
+        try:
+            return await proceed()
+        finally:
+            hold.is_over = True  # for tasks that were started inside and live on
+            _held.reset(token)
 
     def _asked_key(self, invocation: Invocation) -> str | None:
         context = invocation.pipeline_context

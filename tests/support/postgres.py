@@ -31,16 +31,35 @@ from stageflow_io_postgres.settings import PostgresSettings
 
 __all__ = (
     "DSN_VARIABLE",
+    "EMPTY",
     "PostgresServer",
     "binaries",
     "database_on",
     "own_server",
     "session_server",
+    "statement",
 )
 
 DSN_VARIABLE: Final = "STAGEFLOW_TEST_POSTGRES_DSN"
 PATIENCE: Final = 60.0  # a machine under load takes long to start anything
 _FAST: Final = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+EMPTY: Final = """
+do $$
+declare place record;
+begin
+    -- Whoever is connected still belongs to a test that has ended.
+    perform pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid();
+    set local session_replication_role = replica; -- in any order
+    for place in
+        select format('%I.%I', schemaname, tablename) as name from pg_tables
+        where schemaname = 'stageflow' and tablename <> 'schema_versions'
+    loop
+        execute 'delete from ' || place.name;
+    end loop;
+end $$
+"""
+"""Leaves nothing in the tables of a database."""
 _numbers = count(1)
 
 

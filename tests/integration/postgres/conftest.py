@@ -1,4 +1,8 @@
-"""One server for the session, one database with all tables per test."""
+"""One server for the session; per test a database with all tables, empty or of its own.
+
+To make a database takes longer than most tests do, so those that leave the tables as they are
+share one, which is emptied before each of them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import pytest
 
 from stageflow_io_postgres.database import Database
 from stageflow_io_postgres.migrations import apply_migrations
-from support.postgres import database_on, session_server
+from support.postgres import EMPTY, database_on, session_server, statement
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def server():
 
 @pytest.fixture(scope="session")
 def template(server):
-    """A database with all tables, of which each test gets a copy: that is faster than migrating."""
+    """The name of a database with all tables, which tests share or copy."""
 
     async def prepare(name):
         database = Database(server.settings(name))
@@ -47,10 +51,17 @@ def empty(server):
 
 
 @pytest.fixture
-def name(server, template):
-    """The name of a database with all tables."""
+def own_name(server, template):
+    """The name of a database with all tables that no other test sees."""
     with database_on(server, template=template) as name:
         yield name
+
+
+@pytest.fixture
+def name(server, template):
+    """The name of a database with all tables, and nothing in them."""
+    statement(server, EMPTY, database=template)
+    return template
 
 
 @pytest.fixture

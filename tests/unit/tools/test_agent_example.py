@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("stageflow.tools.approval")
-pytest.importorskip("stageflow.tools.undo")
-
 from agent_tools.__main__ import converse
 from agent_tools.shop import Shop
 

@@ -13,6 +13,7 @@ from stageflow.testing import TestClock
 from stageflow.tools import (
     TOOL_EVENTS,
     AdvancedToolExecutor,
+    ApprovalService,
     ToolApprovalDeniedError,
     ToolApprovalTimeoutError,
     ToolArgumentsError,
@@ -23,7 +24,6 @@ from support.golden_events import ANY_MS, ANY_TIME, assert_golden
 from support.tools import Desk, Listening, action, call, definition
 
 pytestmark = pytest.mark.anyio
-ApprovalService = pytest.importorskip("stageflow.tools.approval").ApprovalService
 ACTION = UUID("00000000-0000-4000-8000-000000000001")
 ABOUT = {
     "tool_name": "send",

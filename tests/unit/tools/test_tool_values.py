@@ -56,6 +56,7 @@ def test_a_definition_is_written_without_its_handlers():
         "requires_approval": True,
         "approval_message": "Edit it?",
         "undoable": True,
+        "idempotent": False,
         "artifact_type": "document",
         "output_schema": None,
         "timeout_seconds": None,

@@ -16,12 +16,12 @@ from stageflow.tools import (
     ToolOutput,
     ToolUndoError,
     UndoMetadata,
+    UndoStore,
 )
 from support.golden_events import ANY_MS, ANY_TIME, assert_golden
 from support.tools import Listening, action, definition
 
 pytestmark = pytest.mark.anyio
-UndoStore = pytest.importorskip("stageflow.tools.undo").UndoStore
 ACTION = UUID("00000000-0000-4000-8000-000000000001")
 ABOUT = {
     "tool_name": "edit_document",

@@ -17,6 +17,25 @@ if TYPE_CHECKING:
     from stageflow.tools.advanced import (
         AdvancedToolExecutor,
     )
+    from stageflow.tools.approval import (
+        ApprovalService,
+        Signal,
+        clear_approval_service,
+        get_approval_service,
+        set_approval_service,
+    )
+    from stageflow.tools.approval_log import (
+        ApprovalDecision,
+        ApprovalExecution,
+        ApprovalLog,
+        ApprovalRequest,
+        ApprovalSettlement,
+        ApprovalStatus,
+    )
+    from stageflow.tools.approval_logs import (
+        MemoryApprovalLog,
+        SharedApprovalLog,
+    )
     from stageflow.tools.base import (
         BaseTool,
     )
@@ -33,7 +52,14 @@ if TYPE_CHECKING:
         UndoHandler,
         UndoMetadata,
     )
+    from stageflow.tools.durable import (
+        open_approvals,
+        open_undo,
+    )
     from stageflow.tools.errors import (
+        ApprovalMismatchError,
+        ApprovalNotFoundError,
+        ApprovalSettledError,
         DuplicateToolError,
         ToolApprovalDeniedError,
         ToolApprovalTimeoutError,
@@ -43,10 +69,12 @@ if TYPE_CHECKING:
         ToolError,
         ToolExecutionError,
         ToolNotFoundError,
+        ToolOutcomeUnknownError,
         ToolOutputError,
         ToolRateLimitError,
         ToolTimeoutError,
         ToolUndoError,
+        UndoUnderWayError,
     )
     from stageflow.tools.events import (
         TOOL_EVENTS,
@@ -82,18 +110,48 @@ if TYPE_CHECKING:
     from stageflow.tools.stage import (
         ToolStage,
     )
+    from stageflow.tools.undo import (
+        UndoStore,
+        clear_undo_store,
+        get_undo_store,
+        set_undo_store,
+    )
+    from stageflow.tools.undo_log import (
+        UndoClaim,
+        UndoEntry,
+        UndoLog,
+    )
+    from stageflow.tools.undo_logs import (
+        MemoryUndoLog,
+        SharedUndoLog,
+    )
 
 __all__ = (
     "CALL_FORMATS",
     "TOOL_EVENTS",
     "AdvancedToolExecutor",
+    "ApprovalDecision",
+    "ApprovalExecution",
+    "ApprovalLog",
+    "ApprovalMismatchError",
+    "ApprovalNotFoundError",
+    "ApprovalRequest",
+    "ApprovalService",
+    "ApprovalSettledError",
+    "ApprovalSettlement",
+    "ApprovalStatus",
     "BaseTool",
     "DictContextAdapter",
     "DuplicateToolError",
     "FunctionTool",
+    "MemoryApprovalLog",
+    "MemoryUndoLog",
     "ParsedToolCall",
     "RateLimit",
     "ResolvedToolCall",
+    "SharedApprovalLog",
+    "SharedUndoLog",
+    "Signal",
     "ToolAction",
     "ToolApprovalDeniedError",
     "ToolApprovalTimeoutError",
@@ -111,6 +169,7 @@ __all__ = (
     "ToolHandler",
     "ToolInput",
     "ToolNotFoundError",
+    "ToolOutcomeUnknownError",
     "ToolOutput",
     "ToolOutputError",
     "ToolRateLimitError",
@@ -118,17 +177,30 @@ __all__ = (
     "ToolStage",
     "ToolTimeoutError",
     "ToolUndoError",
+    "UndoClaim",
+    "UndoEntry",
     "UndoHandler",
+    "UndoLog",
     "UndoMetadata",
+    "UndoStore",
+    "UndoUnderWayError",
     "UnknownCallFormatError",
     "UnresolvedToolCall",
     "adapt_context",
+    "clear_approval_service",
     "clear_tool_registry",
+    "clear_undo_store",
     "definition_of",
+    "get_approval_service",
     "get_call_format",
     "get_tool_registry",
+    "get_undo_store",
+    "open_approvals",
+    "open_undo",
     "register_tool",
+    "set_approval_service",
     "set_tool_registry",
+    "set_undo_store",
     "tool",
 )
 
@@ -139,6 +211,25 @@ _NAMES_BY_MODULE = {
         "adapt_context",
     ),
     "advanced": ("AdvancedToolExecutor",),
+    "approval": (
+        "ApprovalService",
+        "Signal",
+        "clear_approval_service",
+        "get_approval_service",
+        "set_approval_service",
+    ),
+    "approval_log": (
+        "ApprovalDecision",
+        "ApprovalExecution",
+        "ApprovalLog",
+        "ApprovalRequest",
+        "ApprovalSettlement",
+        "ApprovalStatus",
+    ),
+    "approval_logs": (
+        "MemoryApprovalLog",
+        "SharedApprovalLog",
+    ),
     "base": ("BaseTool",),
     "config": ("ToolExecutorConfig",),
     "definitions": (
@@ -151,7 +242,14 @@ _NAMES_BY_MODULE = {
         "UndoHandler",
         "UndoMetadata",
     ),
+    "durable": (
+        "open_approvals",
+        "open_undo",
+    ),
     "errors": (
+        "ApprovalMismatchError",
+        "ApprovalNotFoundError",
+        "ApprovalSettledError",
         "DuplicateToolError",
         "ToolApprovalDeniedError",
         "ToolApprovalTimeoutError",
@@ -161,10 +259,12 @@ _NAMES_BY_MODULE = {
         "ToolError",
         "ToolExecutionError",
         "ToolNotFoundError",
+        "ToolOutcomeUnknownError",
         "ToolOutputError",
         "ToolRateLimitError",
         "ToolTimeoutError",
         "ToolUndoError",
+        "UndoUnderWayError",
     ),
     "events": ("TOOL_EVENTS",),
     "executor": ("ToolExecutor",),
@@ -194,6 +294,21 @@ _NAMES_BY_MODULE = {
         "ToolCallStatus",
     ),
     "stage": ("ToolStage",),
+    "undo": (
+        "UndoStore",
+        "clear_undo_store",
+        "get_undo_store",
+        "set_undo_store",
+    ),
+    "undo_log": (
+        "UndoClaim",
+        "UndoEntry",
+        "UndoLog",
+    ),
+    "undo_logs": (
+        "MemoryUndoLog",
+        "SharedUndoLog",
+    ),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import anyio
 import attrs
 
+from stageflow.codec import CodecError
 from stageflow.contracts import Clock
 from stageflow.contracts.logs import get_logger
 from stageflow.protocols import ExecutionContext
+from stageflow.tools._batch import Turn
 from stageflow.tools._handlers import HandlerTimeoutError, call_handler
 from stageflow.tools._limits import ConcurrencyLimiter, RateLimiter
 from stageflow.tools._schema import CompiledSchema, SchemaFaultError, copied, scrub
@@ -25,13 +27,14 @@ from stageflow.tools.errors import (
     ToolDeniedError,
     ToolError,
     ToolExecutionError,
+    ToolOutcomeUnknownError,
     ToolOutputError,
     ToolRateLimitError,
     ToolTimeoutError,
 )
 
 if TYPE_CHECKING:
-    from stageflow.tools.approval import ApprovalService
+    from stageflow.tools.approval import ApprovalDecision, ApprovalRequest, ApprovalService
     from stageflow.tools.undo import UndoStore
 
 __all__ = ("ReadyTool", "Services", "ToolCall")
@@ -40,7 +43,7 @@ _log = get_logger(__name__)
 _ENDS: Final = frozenset({"tool.completed", "tool.denied", "tool.failed"})
 _MAX_DEPTH: Final = 100
 _MAX_CONTAINERS: Final = 100_000
-_SECONDS_TO_KEEP_UNDO: Final = 10
+_SECONDS_TO_KEEP: Final = 10
 
 
 @attrs.frozen(eq=False)
@@ -89,14 +92,29 @@ def _compiled(which: str, schema: Mapping[str, Any] | None, faults: list[str]) -
         return CompiledSchema(None)
 
 
+class _BegunBeforeError(Exception):
+    """The approval of a call was used already."""
+
+    def __init__(self, request: ApprovalRequest) -> None:
+        super().__init__(request.id)
+        self.request = request
+
+
 @attrs.define(eq=False)
 class ToolCall:
-    """One call of one tool; `run` gives its output or raises its error."""
+    """One call of one tool; `run` gives its output or raises its error.
+
+    A call that needs approval runs once per approval, however often it is made: what it has come
+    to is kept, and given again.
+    """
 
     tool: ReadyTool
     action: Any
     ctx: ExecutionContext
     services: Services
+    turn: Turn | None = None
+    _request: ApprovalRequest | None = None
+    _execution: str | None = None
     _began: float | None = None
     _secrets: frozenset[str] = frozenset()
     _told: bool = False
@@ -121,7 +139,8 @@ class ToolCall:
         try:
             return await self._to_the_end(payload, faults)
         except BaseException as stopped:
-            if not self._told:
+            parked = self.turn is not None and self.turn.has_left
+            if not self._told and not parked:
                 kind, code = type(stopped).__name__, getattr(stopped, "code", None)
                 cancelled = isinstance(stopped, anyio.get_cancelled_exc_class())
                 text = "the call was cancelled" if cancelled else str(stopped) or kind
@@ -133,6 +152,10 @@ class ToolCall:
         self._check(payload, faults)
         if self.definition.requires_approval:
             payload = await self._approved(payload)
+        if self.turn is not None:
+            await self.turn.run()
+        if self._request is not None and self._is_used(self._request):
+            return await self._given_before(self._request)
         ctx, name = self.ctx, self.definition.name
         given = ToolInput(
             self.action.id,
@@ -181,22 +204,24 @@ class ToolCall:
         seconds = self.services.config.approval_timeout_seconds
         message = tool.approval_message or f"May {tool.name} run?"
         shown = self._hidden(payload)
-        approvals = self.services.approvals()
-        request = await approvals.request_approval(
-            self.action.id, tool.name, ctx.pipeline_run_id, message, payload=shown
+        request = self._request = await self.services.approvals().request_approval(
+            self.action.id,
+            tool.name,
+            ctx.pipeline_run_id,
+            message,
+            payload=shown,
+            timeout_seconds=seconds,
         )
         facts = {"approval_request_id": str(request.id)}
-        self._emit(
-            "approval.requested",
-            **facts,
-            approval_message=message,
-            timeout_seconds=seconds,
-            payload=shown,
-        )
-        try:
-            decision = await approvals.await_decision(request.id, seconds)
-        except (TimeoutError, ToolApprovalTimeoutError):
-            decision = None
+        if request.is_pending:
+            self._emit(
+                "approval.requested",
+                **facts,
+                approval_message=message,
+                timeout_seconds=seconds,
+                payload=shown,
+            )
+        decision = await self._decision(request, seconds)
         if decision is None:
             self._deny("approval_timeout", ToolApprovalTimeoutError(tool.name, request.id, seconds))
         edited = decision.granted and decision.payload is not None
@@ -218,6 +243,20 @@ class ToolCall:
         self._check(changed, faults)
         return changed
 
+    async def _decision(self, request: ApprovalRequest, seconds: float) -> ApprovalDecision | None:
+        approvals, turn = self.services.approvals(), self.turn
+        try:
+            if turn is not None:
+                await turn.ask()
+                with turn.waiting():
+                    decision = await approvals.await_in_run(self.ctx, request.id, seconds)
+                if decision is not None:
+                    return decision
+                turn.go_alone()
+            return await approvals.await_decision(request.id, seconds)
+        except TimeoutError:
+            return None
+
     def _deny(self, reason: str, error: ToolError) -> NoReturn:
         facts = {"reason": reason, "detail": error.message, "behavior": self.ctx.execution_mode}
         self._emit("tool.denied", **facts)
@@ -237,38 +276,47 @@ class ToolCall:
                 timeout_seconds=tool.timeout_seconds,
                 clock=self.services.clock,
             )
+        except _BegunBeforeError as before:
+            return await self._given_before(before.request)
         except HandlerTimeoutError:
             seconds = tool.timeout_seconds or 0
             late = ToolTimeoutError(tool.name, self.action.id, seconds)
-            raise self._failed(late) from None
+            raise await self._failed_at_last(late) from None
         except Exception as cause:
-            raise self._failed(self._broken(cause)) from cause
+            raise await self._failed_at_last(self._broken(cause)) from cause
         output = self._judged(answer)
+        if isinstance(output, ToolExecutionError):
+            raise await self._failed_at_last(output)
+        undo = output.success and await self._keep_undo(output)
+        await self._finish({"output": _without_undo(output)})
+        return self._told_output(output, undo)
+
+    def _told_output(self, output: ToolOutput, undo: bool, **more: Any) -> ToolOutput:
         if not output.success:
             self._tell_failure(output.error or "The tool failed.", "ToolOutput", None)
             return output
-        undo = await self._keep_undo(output)
         self._emit(
             "tool.completed",
             duration_ms=self._duration_ms(),
             data_keys=sorted(map(str, output.data or ())),
             artifact_count=len(output.artifacts or ()),
             undo_available=undo,
+            **more,
         )
         return output
 
-    def _judged(self, output: Any) -> ToolOutput:
-        """Return what a handler gave, if it may give that."""
+    def _judged(self, output: Any) -> ToolOutput | ToolExecutionError:
+        """Return what a handler gave if it may give that, or else what is wrong with it."""
         name, action_id = self.definition.name, self.action.id
         if not isinstance(output, ToolOutput):
             returned = f"it returned {type(output).__name__}, not a ToolOutput"
-            raise self._failed(ToolExecutionError(name, action_id, returned))
+            return ToolExecutionError(name, action_id, returned)
         data: Any = output.data
         if data is not None and not isinstance(data, Mapping):
             returned = f"its data is of type {type(data).__name__}, not a dictionary"
-            raise self._failed(ToolExecutionError(name, action_id, returned))
+            return ToolExecutionError(name, action_id, returned)
         if output.success and (faults := self.tool.outputs.faults(copied(data or {}))):
-            raise self._failed(ToolOutputError(name, action_id, faults))
+            return ToolOutputError(name, action_id, faults)
         return output
 
     def _broken(self, cause: Exception) -> ToolExecutionError:
@@ -277,9 +325,17 @@ class ToolCall:
             error.args = (scrub(error.message, self._secrets),)
         return error
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
+        if self._request is not None:
+            await self._use(self._request)
         self._began = self.services.clock.monotonic()
         self._emit("tool.started")
+
+    async def _failed_at_last(self, error: ToolExecutionError) -> ToolExecutionError:
+        kind = type(error.cause if isinstance(error.cause, Exception) else error).__name__
+        told = {"error": error.message, "error_type": kind, "error_code": error.code}
+        await self._finish({"failure": told})
+        return self._failed(error)
 
     def _failed(self, error: ToolExecutionError) -> ToolExecutionError:
         kind = type(error.cause if isinstance(error.cause, Exception) else error).__name__
@@ -294,7 +350,7 @@ class ToolCall:
         data = undo.undo_data if isinstance(undo, UndoMetadata) else dict(undo)
         try:
             # What was done was done, also when the run is cancelled meanwhile.
-            with anyio.move_on_after(_SECONDS_TO_KEEP_UNDO, shield=True) as scope:
+            with anyio.move_on_after(_SECONDS_TO_KEEP, shield=True) as scope:
                 await self.services.undo().store(
                     self.action.id,
                     tool.name,
@@ -305,6 +361,72 @@ class ToolCall:
             _log.exception("tool.undo_not_kept", tool=tool.name, action_id=str(self.action.id))
             return False
         return not scope.cancelled_caught
+
+    # --- one approval, one execution ---
+
+    def _is_used(self, request: ApprovalRequest) -> bool:
+        known = request.execution
+        if known is None:
+            return False
+        return known.finished_at is not None or not self.definition.idempotent
+
+    async def _use(self, request: ApprovalRequest) -> None:
+        """Note that the handler is about to begin, before it does.
+
+        Raises:
+            _BegunBeforeError: It has begun before.
+        """
+        known = request.execution
+        execution, standing = await self.services.approvals().begin_execution(
+            request.id, instead_of=None if known is None else known.id
+        )
+        if standing.execution is None or standing.execution.id != execution:
+            raise _BegunBeforeError(standing)
+        self._execution = execution
+
+    async def _finish(self, outcome: dict[str, Any]) -> None:
+        """Keep what an approved call has come to, so that it is given again and not done again."""
+        if self._request is None or self._execution is None:
+            return
+        approvals, facts = self.services.approvals(), (self._request.id, self._execution)
+        try:
+            # What was done was done, also when the run is cancelled meanwhile.
+            with anyio.move_on_after(_SECONDS_TO_KEEP, shield=True):
+                try:
+                    await approvals.finish_execution(*facts, outcome)
+                except CodecError:
+                    await approvals.finish_execution(*facts, None)
+        except Exception:  # noqa: BLE001 - the tool has done its work; telling it failed would lie
+            _log.exception("tool.outcome_not_kept", action_id=str(self.action.id))
+
+    async def _given_before(self, request: ApprovalRequest) -> ToolOutput:
+        """Return what the call gave when it ran, or raise what it raised.
+
+        Raises:
+            ToolOutcomeUnknownError: That is not known.
+        """
+        known, name = request.execution, self.definition.name
+        if known is None or known.outcome is None:
+            begun_at = "" if known is None else known.begun_at.isoformat()
+            finished = known is not None and known.finished_at is not None
+            unknown = ToolOutcomeUnknownError(
+                name, self.action.id, request.id, begun_at, finished=finished
+            )
+            self._tell_failure(unknown.message, type(unknown).__name__, unknown.code)
+            raise unknown
+        if (failure := known.outcome.get("failure")) is not None:
+            error = ToolExecutionError(
+                name,
+                self.action.id,
+                failure["error_type"],
+                hint="So it ended when it ran; it was not called again.",
+            )
+            error.args = (failure["error"],)
+            self._tell_failure(failure["error"], failure["error_type"], failure["error_code"])
+            raise error
+        output = ToolOutput(**known.outcome["output"])
+        undo = await self.services.undo().get(self.action.id) is not None
+        return self._told_output(output, undo, replayed=True)
 
     # --- telling ---
 
@@ -330,6 +452,11 @@ class ToolCall:
             "action_id": str(self.action.id),
         }
         self.services.emit(self.ctx, type, {**about, **facts})
+
+
+def _without_undo(output: ToolOutput) -> dict[str, Any]:
+    # What undoing needs is kept where it is undone.
+    return {name: value for name, value in output.to_dict().items() if name != "undo_metadata"}
 
 
 def readable(payload: Any, max_bytes: int) -> tuple[dict[str, Any], list[str]]:

@@ -43,7 +43,7 @@ async def call_handler(
     given: Any,
     ctx: Any,
     *,
-    on_start: Callable[[], object] | None = None,
+    on_start: Callable[[], Awaitable[object]] | None = None,
     limiter: ConcurrencyLimiter | None = None,
     timeout_seconds: float | None = None,
     clock: Clock | None = None,
@@ -55,7 +55,8 @@ async def call_handler(
             in the event loop, anything else in a worker thread; an awaitable result is awaited.
         given: The input.
         ctx: The context.
-        on_start: Called before the handler, once it has a place.
+        on_start: Awaited before the handler, once it has a place; if it raises, the handler is
+            not called.
         limiter: A place of it is taken for as long as the handler works.
         timeout_seconds: How long it may take, once it has a place.
         clock: Measures that.
@@ -63,14 +64,18 @@ async def call_handler(
     Raises:
         HandlerTimeoutError: It did not end in time. A thread that still works is given up; it
             keeps its place until it ends.
-        Exception: What the handler raised.
+        Exception: What the handler or *on_start* raised.
     """
     call = partial(handler, given, ctx) if takes_context(handler) else partial(handler, given)
     if limiter is not None:
         await limiter.acquire()
-    if on_start is not None:
-        on_start()
     release = _nothing if limiter is None else limiter.release
+    if on_start is not None:
+        try:
+            await on_start()
+        except BaseException:
+            release()
+            raise
     work = partial(_in_loop if _is_async(handler) else _in_thread, call, release)
     if timeout_seconds is None or clock is None:
         return await work()

@@ -13,6 +13,7 @@ from stageflow.context import adapt_context
 from stageflow.contracts import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
 from stageflow.protocols import ExecutionContext
+from stageflow.tools._batch import Batch, Turn
 from stageflow.tools._call import ReadyTool, Services, ToolCall
 from stageflow.tools._handlers import call_handler
 from stageflow.tools.config import ToolExecutorConfig
@@ -24,6 +25,7 @@ from stageflow.tools.errors import (
     ToolExecutionError,
     ToolNotFoundError,
     ToolUndoError,
+    UndoUnderWayError,
 )
 from stageflow.tools.formats import ParsedToolCall, ToolCallFormat, get_call_format
 from stageflow.tools.functions import definition_of
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ("AdvancedToolExecutor", "ToolExecutorConfig")
 
 _log = get_logger(__name__)
+_SECONDS_TO_FORGET: Final = 10
 _ACTIONS: Final = UUID("6f1d3f0a-6a67-5d0e-9c53-3b1c1a8b7f10")
 
 
@@ -160,16 +163,22 @@ class AdvancedToolExecutor:
             ToolArgumentsError: The arguments do not fit.
             ToolApprovalDeniedError: Somebody has rejected the call.
             ToolApprovalTimeoutError: Nobody decided in time.
+            ApprovalMismatchError: Approval was asked for with other arguments before.
+            ToolOutcomeUnknownError: The approval was used, and how that ended is not known.
             ToolRateLimitError: Its turn is too far away.
             ToolExecutionError: The handler failed, ran out of time or gave what it may not give.
         """
-        context = adapt_context(ctx)
+        return await self._execute(action, adapt_context(ctx))
+
+    async def _execute(
+        self, action: Any, ctx: ExecutionContext, turn: Turn | None = None
+    ) -> ToolOutput:
         ready = self._find(action.type)
         if ready is None:
             error = ToolNotFoundError(str(action.type), [*self._by_type, *self._by_name])
-            self._refuse("not_found", error, action.id, context)
+            self._refuse("not_found", error, action.id, ctx)
             raise error
-        return await ToolCall(ready, action, context, self._services).run()
+        return await ToolCall(ready, action, ctx, self._services, turn).run()
 
     async def execute_batch(self, actions: Iterable[Any], ctx: Any) -> list[ToolCallResult]:
         """Carry out actions at once, each with its own decision; never raises for one of them.
@@ -190,6 +199,7 @@ class AdvancedToolExecutor:
         *,
         provider: str | ToolCallFormat = "openai",
         key: str | None = None,
+        decisions_first: bool = False,
     ) -> list[ToolCallResult]:
         """Carry out the calls of a model, each with its own decision; never raises for one.
 
@@ -200,6 +210,9 @@ class AdvancedToolExecutor:
             key: Names this batch. The same calls under the same key are the same actions, so that
                 a decision is found that was made while the process was down. New actions unless
                 given.
+            decisions_first: Whether in a durable run no call runs before all are decided on, so
+                that the run can leave memory meanwhile. It needs a key, and approvals that wake
+                runs; see `open_approvals`.
 
         Returns:
             One result for each call, in their order.
@@ -212,16 +225,25 @@ class AdvancedToolExecutor:
             action_id = self._new_id() if key is None else _action_id(key, place, call)
             action = ToolAction(action_id, call.name, call.arguments)
             wanted.append((call.call_id, call.name, action if call.error is None else call))
-        return await self._side_by_side(wanted, context)
+        batch = Batch(len(wanted)) if decisions_first and key is not None else None
+        return await self._side_by_side(wanted, context, batch)
 
     async def _side_by_side(
-        self, wanted: list[tuple[str, str, Any]], ctx: ExecutionContext
+        self,
+        wanted: list[tuple[str, str, Any]],
+        ctx: ExecutionContext,
+        batch: Batch | None = None,
     ) -> list[ToolCallResult]:
         results: dict[int, ToolCallResult] = {}
 
         async def carry_out(place: int, call_id: str, name: str, action: Any) -> None:
             action_id = getattr(action, "id", None) or self._new_id()
-            outcome = await self._outcome(action, action_id, ctx)
+            turn = None if batch is None else Turn(batch)
+            try:
+                outcome = await self._outcome(action, action_id, ctx, turn)
+            finally:
+                if turn is not None:
+                    turn.end()
             results[place] = ToolCallResult.of(call_id, name, action_id, outcome)
 
         async with anyio.create_task_group() as group:
@@ -230,7 +252,7 @@ class AdvancedToolExecutor:
         return [results[place] for place in range(len(wanted))]
 
     async def _outcome(
-        self, action: Any, action_id: UUID, ctx: ExecutionContext
+        self, action: Any, action_id: UUID, ctx: ExecutionContext, turn: Turn | None
     ) -> ToolOutput | ToolError:
         """Return what a call gave, or why it gave nothing."""
         if isinstance(action, ParsedToolCall):
@@ -238,7 +260,7 @@ class AdvancedToolExecutor:
             self._refuse("invalid_arguments", error, action_id, ctx)
             return error
         try:
-            return await self.execute(action, ctx)
+            return await self._execute(action, ctx, turn)
         except ToolError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a broken store or service, say
@@ -264,8 +286,13 @@ class AdvancedToolExecutor:
 
     # --- undo ---
 
-    async def undo_action(self, action_id: UUID, ctx: Any) -> bool:
+    async def undo_action(self, action_id: UUID, ctx: Any, *, again: bool = False) -> bool:
         """Undo what an action has done, once.
+
+        Args:
+            action_id: The action.
+            ctx: The context of a run or a stage; a dictionary or None will do.
+            again: Whether to undo it though an undo has begun whose end is not known.
 
         Returns:
             False if there is nothing to undo: it was undone already, it was kept too long ago,
@@ -273,18 +300,19 @@ class AdvancedToolExecutor:
 
         Raises:
             ToolUndoError: The undo handler failed. It can be tried again.
+            UndoUnderWayError: An undo has begun, and how it ended is not known.
         """
         context = adapt_context(ctx)
         while (under_way := self._undoing.get(action_id)) is not None:
             await under_way.wait()
         self._undoing[action_id] = done = anyio.Event()
         try:
-            return await self._undo(action_id, context)
+            return await self._undo(action_id, context, again)
         finally:
             del self._undoing[action_id]
             done.set()
 
-    async def _undo(self, action_id: UUID, ctx: ExecutionContext) -> bool:
+    async def _undo(self, action_id: UUID, ctx: ExecutionContext, again: bool) -> bool:
         services = self._services
         store = services.undo()
         metadata = await store.get(action_id)
@@ -302,9 +330,25 @@ class AdvancedToolExecutor:
             "action_id": str(action_id),
         }
 
-        def facts() -> dict[str, Any]:
-            return {**about, "duration_ms": (services.clock.monotonic() - began) * 1000.0}
+        def tell(type: str, **facts: Any) -> None:
+            took = (services.clock.monotonic() - began) * 1000.0
+            services.emit(ctx, type, {**about, "duration_ms": took, **facts})
 
+        def tell_failure(error: ToolUndoError, kind: str) -> None:
+            tell(
+                "tool.undo_failed",
+                error=error.message,
+                error_type=kind,
+                error_code=error.code,
+            )
+
+        try:
+            claim = await store.claim(action_id, again=again or tool.idempotent)
+        except UndoUnderWayError as error:
+            tell_failure(error, type(error).__name__)
+            raise
+        if claim is None:
+            return False
         try:
             await call_handler(
                 tool.undo_handler,
@@ -314,14 +358,20 @@ class AdvancedToolExecutor:
                 clock=services.clock,
             )
         except Exception as cause:
-            error = ToolUndoError(tool.name, action_id, _reason(cause, tool))
-            failure = {"error": error.message, "error_type": type(cause).__name__}
-            failure["error_code"] = error.code
-            services.emit(ctx, "tool.undo_failed", {**facts(), **failure})
-            raise error from cause
-        await store.delete(action_id)
-        services.emit(ctx, "tool.undone", facts())
+            await store.release(action_id, claim)
+            failure = ToolUndoError(tool.name, action_id, _reason(cause, tool))
+            tell_failure(failure, type(cause).__name__)
+            raise failure from cause
+        await self._forget_undone(store, action_id)
+        tell("tool.undone")
         return True
+
+    async def _forget_undone(self, store: UndoStore, action_id: UUID) -> None:
+        try:
+            with anyio.move_on_after(_SECONDS_TO_FORGET, shield=True):
+                await store.delete(action_id)
+        except Exception:  # noqa: BLE001 - it is undone, and its claim keeps it from being again
+            _log.exception("tool.undo_not_forgotten", action_id=str(action_id))
 
 
 def _shared_approvals() -> ApprovalService:

@@ -208,6 +208,8 @@ class ToolDefinition:
         timeout_seconds: How long the handler may take.
         max_concurrency: How many of its calls may run at once.
         rate_limit: How often it may be called.
+        idempotent: Whether the handler and the undo handler may be called again for an action for
+            which they were called before, when it is not known how that ended.
         check: Looks at arguments that fit the schema; returns what is wrong with them all the
             same, each as a text.
 
@@ -230,6 +232,7 @@ class ToolDefinition:
     timeout_seconds: float | None = attrs.field(default=None, kw_only=True)
     max_concurrency: int | None = attrs.field(default=None, kw_only=True)
     rate_limit: RateLimit | None = attrs.field(default=None, kw_only=True)
+    idempotent: bool = attrs.field(default=False, kw_only=True)
     check: Callable[[Mapping[str, Any]], Sequence[str]] | None = attrs.field(
         default=None, kw_only=True
     )
@@ -278,6 +281,7 @@ class ToolDefinition:
             "requires_approval": self.requires_approval,
             "approval_message": self.approval_message,
             "undoable": self.undoable,
+            "idempotent": self.idempotent,
             "artifact_type": self.artifact_type,
             "output_schema": None if self.output_schema is None else dict(self.output_schema),
             "timeout_seconds": self.timeout_seconds,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from stageflow.errors import DefinitionError, RunError, did_you_mean
 
 __all__ = (
+    "ApprovalMismatchError",
+    "ApprovalNotFoundError",
+    "ApprovalSettledError",
     "DuplicateToolError",
     "ToolApprovalDeniedError",
     "ToolApprovalTimeoutError",
@@ -17,10 +20,12 @@ __all__ = (
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
+    "ToolOutcomeUnknownError",
     "ToolOutputError",
     "ToolRateLimitError",
     "ToolTimeoutError",
     "ToolUndoError",
+    "UndoUnderWayError",
 )
 
 
@@ -106,7 +111,7 @@ class ToolApprovalDeniedError(ToolError):
         self.reason = reason
 
 
-class ToolApprovalTimeoutError(ToolError):
+class ToolApprovalTimeoutError(ToolError, TimeoutError):
     """Nobody decided in time whether a call may run, so it did not.
 
     Attributes:
@@ -115,6 +120,8 @@ class ToolApprovalTimeoutError(ToolError):
     """
 
     code = "SF504"
+    retryable: ClassVar[bool] = False
+    """An action is asked for once; whoever wants to ask again makes a new one."""
 
     def __init__(
         self, tool: str, request_id: object = None, timeout_seconds: float | None = 0
@@ -138,11 +145,16 @@ class ToolUndoError(ToolError):
 
     code = "SF505"
 
-    def __init__(self, tool: str, action_id: object, reason: str) -> None:
+    def __init__(
+        self,
+        tool: str,
+        action_id: object,
+        reason: str,
+        *,
+        hint: str = "What the undo needs is still kept, so `undo_action` can be called again.",
+    ) -> None:
         super().__init__(
-            f"Action {action_id} of tool {tool!r} could not be undone: {reason}",
-            tool,
-            hint="What the undo needs is still kept, so `undo_action` can be called again.",
+            f"Action {action_id} of tool {tool!r} could not be undone: {reason}", tool, hint=hint
         )
         self.action_id = action_id
         self.reason = reason
@@ -170,6 +182,111 @@ class ToolExecutionError(ToolError):
         super().__init__(f"Tool {tool!r} failed: {_bounded(what or 'no reason')}", tool, hint=hint)
         self.action_id = action_id
         self.cause = cause
+
+
+class ToolOutcomeUnknownError(ToolError):
+    """A call that was approved once has begun before, and nobody knows how it ended.
+
+    Attributes:
+        action_id: The action.
+        request_id: The request by which it was approved.
+        begun_at: When it began, as an ISO time in UTC.
+        finished: Whether it came to an end, only that what it gave could not be kept.
+    """
+
+    code = "SF514"
+
+    def __init__(
+        self, tool: str, action_id: object, request_id: object, begun_at: str, *, finished: bool
+    ) -> None:
+        what = "has ended, but what it gave was not kept" if finished else "its end is not known"
+        super().__init__(
+            f"Tool {tool!r} began to carry out action {action_id} at {begun_at}, and {what}.",
+            tool,
+            hint="It was not called again: look at what it has done, then make a new call if need"
+            " be. A tool that may be repeated says so: `idempotent=True`.",
+        )
+        self.action_id = action_id
+        self.request_id = request_id
+        self.begun_at = begun_at
+        self.finished = finished
+
+
+class ApprovalNotFoundError(RunError, KeyError):
+    """There is no such request for approval.
+
+    Attributes:
+        request_id: What was asked for.
+    """
+
+    code = "SF520"
+
+    def __init__(self, request_id: object) -> None:
+        super().__init__(
+            f"There is no request for approval {request_id}.",
+            hint="Was it cleaned up, or made with another service that keeps its own?",
+        )
+        self.request_id = request_id
+
+
+class ApprovalSettledError(RunError):
+    """A request was to be decided, but it is over.
+
+    Attributes:
+        request: The request as it is.
+    """
+
+    code = "SF521"
+
+    def __init__(self, request: Any) -> None:
+        by = f" by {request.decided_by}" if request.decided_by else ""
+        super().__init__(
+            f"Request {request.id} for approval of tool {request.tool_name!r} is"
+            f" {request.status.value}{by} already.",
+            hint="The first decision stands. A new call asks anew.",
+        )
+        self.request = request
+
+
+class ApprovalMismatchError(ToolError, ValueError):
+    """An action is asked for with another tool or other arguments than it was asked for before.
+
+    Attributes:
+        request_id: The request that is there.
+        action_id: The action.
+    """
+
+    code = "SF522"
+
+    def __init__(self, tool: str, request_id: object, action_id: object) -> None:
+        super().__init__(
+            f"Approval of action {action_id} was asked for with another tool or other arguments"
+            f" than now with tool {tool!r}.",
+            tool,
+            hint="What is decided about is what was shown: give each action an id of its own.",
+        )
+        self.request_id = request_id
+        self.action_id = action_id
+
+
+class UndoUnderWayError(ToolUndoError):
+    """An undo of the action has begun, and nobody knows how it ended.
+
+    Attributes:
+        begun_at: When it began, as an ISO time in UTC.
+    """
+
+    code = "SF523"
+
+    def __init__(self, tool: str, action_id: object, begun_at: str) -> None:
+        super().__init__(
+            tool,
+            action_id,
+            f"an undo of it began at {begun_at}, and its end is not known.",
+            hint="It may be under way elsewhere. If it was interrupted, look at what it has done;"
+            " `undo_action(..., again=True)` undoes it again.",
+        )
+        self.begun_at = begun_at
 
 
 class DuplicateToolError(DefinitionError):

@@ -91,6 +91,12 @@ TOOL_EVENTS: Final = EventCatalogue(
             EventField("data_keys", "texts", "the keys of its data", ordered=True),
             EventField("artifact_count", "integer", "how many artifacts it gave"),
             EventField("undo_available", "boolean", "whether it can be undone"),
+            EventField(
+                "replayed",
+                "boolean",
+                "there if it ran before, and gave again what it gave then",
+                required=False,
+            ),
         ),
         _event(
             "tool.failed",

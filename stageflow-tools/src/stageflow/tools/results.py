@@ -18,6 +18,7 @@ from stageflow.tools.errors import (
     ToolError,
     ToolExecutionError,
     ToolNotFoundError,
+    ToolOutcomeUnknownError,
     ToolRateLimitError,
     ToolTimeoutError,
 )
@@ -37,6 +38,7 @@ class ToolCallStatus(StrEnum):
     RATE_LIMITED = "rate_limited"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    UNKNOWN = "unknown"
 
 
 _STATUS: Final[Mapping[type[ToolError], ToolCallStatus]] = {
@@ -48,6 +50,7 @@ _STATUS: Final[Mapping[type[ToolError], ToolCallStatus]] = {
     ToolRateLimitError: ToolCallStatus.RATE_LIMITED,
     ToolApprovalDeniedError: ToolCallStatus.REJECTED,
     ToolApprovalTimeoutError: ToolCallStatus.EXPIRED,
+    ToolOutcomeUnknownError: ToolCallStatus.UNKNOWN,
 }
 
 

@@ -24,6 +24,9 @@ class ToolStage:
     to, whatever the provider, and the counts `call_count` and `failure_count`. What the tools
     asked to keep become artifacts of the stage. Without calls all of these are empty.
 
+    In a durable run with approvals from `open_approvals`, no call runs before all are decided on,
+    and the run may leave memory meanwhile; elsewhere, each runs when it is decided on itself.
+
     Args:
         executor: Carries the calls out.
         calls_key: The key of the calls in an output of a dependency.
@@ -59,7 +62,9 @@ class ToolStage:
         calls = self._calls(ctx)
         # A decision on the same call of another attempt is found; one of another run never is.
         key = None if ctx.pipeline_run_id is None else ctx.execution_key
-        results = await self._executor.execute_calls(calls, ctx, provider=self._shape, key=key)
+        results = await self._executor.execute_calls(
+            calls, ctx, provider=self._shape, key=key, decisions_first=True
+        )
         shaped = [self._shape.result(each.call_id, each.name, each.output) for each in results]
         artifacts: list[StageArtifact] = []
         for each in results:

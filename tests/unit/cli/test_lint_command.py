@@ -10,7 +10,7 @@ import pytest
 FLOW = """
     from stageflow import Pipeline
 
-    async def fetch(ctx): raise AssertionError("nothing runs")
+    async def fetch(ctx): assert False, "nothing runs"
 
     async def parse(ctx):
         return {"n": ctx.inputs.get_from("fetch", "text")}

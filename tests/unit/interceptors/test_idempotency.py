@@ -181,7 +181,8 @@ class TestScope:
         assert effect.calls == 0
 
     async def test_a_run_that_would_wait_for_the_one_around_it_is_denied(self) -> None:
-        once, inner = IdempotencyInterceptor(), []
+        once = IdempotencyInterceptor()
+        inner: list[Any] = []
 
         async def again(ctx: Any) -> None:
             if inner:
@@ -196,7 +197,8 @@ class TestScope:
         assert "another key" in str(inner[1].error)
 
     async def test_a_run_within_another_may_do_the_same_under_another_key(self) -> None:
-        once, inner = IdempotencyInterceptor(), []
+        once = IdempotencyInterceptor()
+        inner: list[Any] = []
 
         async def other(ctx: Any) -> None:
             inner.append(await graph_of(Effect(), once).execute(asking("other")))
@@ -205,7 +207,8 @@ class TestScope:
         assert [report.status, inner[0].status] == ["completed", "completed"]
 
     async def test_a_task_that_a_stage_left_behind_may_ask_for_the_same(self) -> None:
-        once, later = IdempotencyInterceptor(), []
+        once = IdempotencyInterceptor()
+        later: list[Any] = []
         ended = anyio.Event()
 
         async def wait_and_ask() -> None:

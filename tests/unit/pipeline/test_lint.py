@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from stageflow import Pipeline, PipelineBuilder, StageOutput, stage, with_conditional_branch
@@ -242,8 +244,24 @@ async def skips(ctx):
     return StageOutput.skip("no")
 
 
+async def may_skip(ctx):
+    return StageOutput.skip("no") if ctx.snapshot.input_text else {"text": "x"}
+
+
 async def skips_others(ctx):
     return {"skip_reason": "no"}
+
+
+async def may_skip_others(ctx):
+    return {"skip_reason": ctx.snapshot.input_text}
+
+
+async def routes_nowhere(ctx):
+    return {"route": None if ctx.snapshot.input_text else []}
+
+
+async def raises(ctx):
+    raise ValueError
 
 
 def branches(runner, *keys: str) -> PipelineBuilder:
@@ -289,7 +307,7 @@ def test_a_condition_that_nothing_decides():
     assert codes(behind) == [("CONDITION", "reader")]
 
 
-@pytest.mark.parametrize("runner", [skips, skips_others, router, computed])
+@pytest.mark.parametrize("runner", [may_skip, may_skip_others, router, computed])
 def test_a_condition_that_something_decides(runner):
     pipeline = (
         Pipeline()
@@ -317,6 +335,39 @@ def test_what_follows_a_branch_that_never_runs_is_unreachable_if_conditional():
     builder = builder.with_stage("after", give, "on_never", conditional=True)
     builder = builder.with_stage("merge", give, "on_never")
     assert codes(builder) == [("BRANCH-KEY", "on_never"), ("UNREACHABLE", "after")]
+
+
+@pytest.mark.parametrize("runner", [skips, skips_others])
+def test_a_condition_that_is_never_true(runner):
+    pipeline = (
+        Pipeline()
+        .with_stage("first", runner)
+        .with_stage("a", give, dependencies="first", conditional=True)
+        .with_stage("b", give, dependencies="a", conditional=True)
+        .with_stage("c", give, dependencies="a")
+    )
+    assert codes(pipeline) == [("UNREACHABLE", "a"), ("UNREACHABLE", "b")]
+    assert "'first', which always skips it" in lint(pipeline.build())[0].summary
+
+
+def test_a_router_that_never_chooses():
+    (left, right) = lint(branches(routes_nowhere, "left", "right").build())
+    assert (left.code, right.code) == ("LINT-BRANCH-KEY", "LINT-BRANCH-KEY")
+    assert "(it gives none)" in left.summary
+
+
+def test_what_follows_a_stage_that_only_raises_is_unreachable():
+    pipeline = Pipeline().with_stage("a", raises).with_stage("b", give, dependencies="a")
+    assert codes(pipeline) == [("UNREACHABLE", "b")]
+
+
+def test_a_block_may_swallow_what_is_raised_in_it():
+    async def carries_on(ctx):
+        with contextlib.suppress(ValueError):
+            raise ValueError
+
+    pipeline = Pipeline().with_stage("a", carries_on).with_stage("b", give, dependencies="a")
+    assert codes(pipeline) == []
 
 
 def test_what_follows_a_stage_that_never_succeeds_is_unreachable():

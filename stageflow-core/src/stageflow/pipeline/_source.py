@@ -34,13 +34,14 @@ class Ending:
     """One way in which a stage can end.
 
     Attributes:
-        kind: `stop` is a failure or a cancellation; `unknown` may be anything.
+        kind: `skip` surely skips the conditional stages that depend on it; `stop` is a failure
+            or a cancellation; `unknown` may be anything.
         has_route: Whether its data names branches.
         routes: The branches it names; None if only a run can tell.
-        skips: Whether it skips the conditional stages that depend on it.
+        skips: Whether it may skip the conditional stages that depend on it.
     """
 
-    kind: Literal["ok", "stop", "unknown"] = "ok"
+    kind: Literal["ok", "skip", "stop", "unknown"] = "ok"
     has_route: bool = False
     routes: frozenset[Any] | None = frozenset()
     skips: bool = False
@@ -53,7 +54,7 @@ class Reading:
     Attributes:
         reads: The stages that it reads by literal names, each with the place of its first read.
         is_complete: Whether it reads no other stage in any way that a run could show.
-        endings: Every way in which it can end.
+        endings: Every way in which it can end; none if it always raises.
     """
 
     reads: dict[str, str]
@@ -283,8 +284,13 @@ def _falls_through(body: Sequence[ast.stmt]) -> bool:
         case ast.If(body=then, orelse=otherwise) if otherwise:
             return _falls_through(then) or _falls_through(otherwise)
         case ast.With(body=inner) | ast.AsyncWith(body=inner):
-            return _falls_through(inner)
+            # It may swallow what is raised inside, as `contextlib.suppress` does.
+            return _falls_through(inner) or any(map(_raises, inner))
     return True
+
+
+def _raises(statement: ast.stmt) -> bool:
+    return any(isinstance(node, ast.Raise) for node in (statement, *_own_nodes(statement)))
 
 
 def _ending(value: ast.expr | None, tree: _Function) -> Iterator[Ending]:
@@ -299,7 +305,7 @@ def _ending(value: ast.expr | None, tree: _Function) -> Iterator[Ending]:
         case ast.Call(func=ast.Attribute(value=ast.Name(id="StageOutput"), attr="ok")):
             yield _ending_with(_ok_pairs(value), tree)
         case ast.Call(func=ast.Attribute(value=ast.Name(id="StageOutput"), attr="skip")):
-            yield Ending(skips=True)
+            yield Ending("skip", skips=True)
         case ast.Call(
             func=ast.Attribute(value=ast.Name(id="StageOutput"), attr="fail" | "cancel" | "retry")
         ):
@@ -337,9 +343,11 @@ def _ending_with(pairs: _Pairs, tree: _Function) -> Ending:
     if pairs is None:
         return Ending("unknown", routes=None, skips=True)
     data = dict(pairs)
-    skips = "skip_reason" in data
+    reason = data.get("skip_reason")
+    skips = reason is not None
     if "route" not in data:
-        return Ending(skips=skips)
+        surely = isinstance(reason, ast.Constant) and bool(reason.value)
+        return Ending("skip" if surely else "ok", skips=skips)
     return Ending(has_route=True, routes=_routes(data["route"], tree), skips=skips)
 
 

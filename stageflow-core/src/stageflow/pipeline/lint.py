@@ -159,11 +159,13 @@ class _Lint:
                 branches = {each.name for each in self._branches(router)}
                 if routes and routes <= branches and self._always_routes(router):
                     mine = node.name
-            if not routes or mine is None or mine in routes:
+            if routes is None or mine is None or mine in routes:
                 continue
             if self._always_routes(router):
                 self._skipped.add(node.name)
-            given = ", ".join(sorted(map(repr, routes)))
+            elif not routes:  # it may as well not route at all
+                continue
+            given = ", ".join(sorted(map(repr, routes))) or "none"
             yield self._finding(
                 "BRANCH-KEY",
                 node,
@@ -191,9 +193,12 @@ class _Lint:
             return
         for name in node.dependencies:
             endings = self._endings(name)
-            if endings and all(each.kind == "stop" for each in endings):
+            if all(each.kind == "stop" for each in endings):
                 self._blocked.add(node.name)
                 why = "never succeeds"
+            elif node.conditional and all(each.kind in {"skip", "stop"} for each in endings):
+                self._skipped.add(node.name)
+                why = "always skips it"
             elif name in self._blocked:
                 self._blocked.add(node.name)
                 why = "never runs"
@@ -226,7 +231,8 @@ class _Lint:
         return any(each.has_route or each.kind == "unknown" for each in self._endings(name))
 
     def _always_routes(self, name: str) -> bool:
-        return all(each.has_route or each.kind == "stop" for each in self._endings(name))
+        endings = [each for each in self._endings(name) if each.kind != "stop"]
+        return bool(endings) and all(each.has_route for each in endings)
 
     def _may_skip(self, name: str) -> bool:
         return self._nodes[name].conditional or any(

@@ -18,6 +18,7 @@ from stageflow.context import (
     create_stage_context,
     create_stage_inputs,
 )
+from stageflow.events import lost_events
 from support.runs import RememberingSink
 
 RUN = UUID("550e8400-e29b-41d4-a716-446655440000")
@@ -152,3 +153,10 @@ async def test_events_of_stages_in_a_run_have_the_ids_of_the_run(sink):
     )
     await Pipeline().with_stage("a", tells).run(context)
     assert sink.of("my.event") == [{**KNOWN, "n": 1}, {**KNOWN, "n": 2}]
+
+
+@contexts
+@pytest.mark.parametrize("data", [5, "text", [1], {"n": 1}.items, {5: 1}])
+def test_facts_of_the_wrong_type_are_no_error_for_who_emits(context_of, sink, data):
+    context_of(sink).try_emit_event("tool.invoked", data)
+    assert len(sink.events) + lost_events(sink) == 1

@@ -264,15 +264,14 @@ class PipelineContext:
         """Tell the run's listeners that something happened; never raises and never waits."""
         if self.event_sink is None:
             return
-        enriched: dict[str, Any] = {
+        known = {
             "pipeline_run_id": _text(self.pipeline_run_id),
             "request_id": _text(self.request_id),
             "execution_mode": self.execution_mode,
         }
         if self.topology is not None:
-            enriched["topology"] = self.topology
-        enriched.update(data or {})
-        deliver(self.event_sink, type, enriched)
+            known["topology"] = self.topology
+        deliver(self.event_sink, type, data, known=known)
 
     def record_stage_event(
         self, *, stage: str, status: str, payload: Mapping[str, Any] | None = None

@@ -167,14 +167,13 @@ class StageContext(_Open):
         """Tell the run's listeners that something happened; never raises and never waits."""
         if self.event_sink is None:
             return
-        enriched = {
+        known = {
             "pipeline_run_id": _text(self.pipeline_run_id),
             "request_id": _text(self.request_id),
             "execution_mode": self.execution_mode,
-            **(data or {}),
         }
         collector = None if self._run is None else self._run.collect_delivery
-        deliver(self.event_sink, type, enriched, collector=collector)
+        deliver(self.event_sink, type, data, known=known, collector=collector)
 
     def record_stage_event(self, stage: str, status: str, **data: Any) -> None:
         """Tell the run's listeners that *stage* reached *status*."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from stageflow.contracts._pending import Collector, PendingEmit, event_collector, ledger
@@ -21,8 +22,9 @@ __all__ = (
 def deliver(
     sink: EventSink,
     type: str,
-    data: dict[str, Any] | None,
+    data: Mapping[str, Any] | None,
     *,
+    known: Mapping[str, Any] | None = None,
     collector: Collector | None = None,
 ) -> None:
     """Give an event to *sink* without waiting; never raises.
@@ -36,6 +38,7 @@ def deliver(
         sink: Where the event goes.
         type: What happened.
         data: The facts.
+        known: Further facts; those in *data* win.
         collector: Takes over an emit that is yet to be finished; the one in
             `event_collector` unless given.
     """
@@ -44,7 +47,8 @@ def deliver(
     if collector is not None and event_collector.get() != collector:
         token = event_collector.set(collector)
     try:
-        outcome = sink.try_emit(type=type, data=data)
+        facts: Any = data if known is None else {**known, **(data or {})}
+        outcome = sink.try_emit(type=type, data=facts)
         if outcome is None or isinstance(outcome, bool):
             return
         if inspect.isawaitable(outcome):

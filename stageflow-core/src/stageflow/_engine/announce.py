@@ -207,6 +207,12 @@ class Announcer:
             assert ended is not None
             self._tell_end(final, ended, now)
 
+    def stage_restored(self, index: int) -> None:
+        """Tell how a stage ended whose end another process kept and had no time to tell."""
+        output = self._run.outputs[index]
+        assert output is not None
+        self._tell_end(index, output, None)
+
     def _tell_end(self, index: int, output: StageOutput, now: float | None) -> None:
         """Tell how a stage ended, if that becomes known *now*, and not just when it ended."""
         run = self._run

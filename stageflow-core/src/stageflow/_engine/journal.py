@@ -6,7 +6,7 @@ the same time goes into one transaction. A `Journal` is the part of it that belo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
@@ -344,6 +344,7 @@ class Journal:
         above: The prefixes of all runs that the stages above it start.
         ready_under: The lease under which the run may have begun.
         is_over: Whether the run has completed, so that nothing of it is to run.
+        told: The stages whose ends are in the event log; None if all that ended are.
     """
 
     def __init__(
@@ -358,6 +359,7 @@ class Journal:
         above: tuple[str, ...] = (),
         ready_under: int = 1,
         is_over: bool = False,
+        told: Container[str] | None = None,
     ) -> None:
         self.ledger = ledger
         self.run_id = run_id
@@ -368,6 +370,7 @@ class Journal:
         self.is_over = is_over
         self._known = known
         self._above = above
+        self._told = told
         self.resumes = bool(known) if not above else self._has_been_here(above[-1])
         self._children: dict[str, int] = {}
 
@@ -382,6 +385,10 @@ class Journal:
     def knows_anything(self) -> bool:
         """Whether something may have been committed before."""
         return bool(self._known)
+
+    def is_untold(self, stage: str) -> bool:
+        """Say whether it was kept how *stage* ended, but not told."""
+        return self._told is not None and stage not in self._told
 
     def outcome_of(self, stage: str) -> Outcome | None:
         """Return how *stage* ended before, if it did; asked once by the outermost run."""

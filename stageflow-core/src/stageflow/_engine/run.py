@@ -604,6 +604,9 @@ class Run:
         if self._announcer is not None:
             if ended or journal.resumes:
                 self._announcer.run_resumed(len(ended), journal.lease)
+                for index in ended:
+                    if journal.is_untold(self.plan.names[index]):
+                        self._announcer.stage_restored(index)
             else:
                 self._announcer.run_started()
         if journal.is_over:

@@ -50,6 +50,8 @@ LEASE_SECONDS: Final = 30.0
 """For how long a run is its owner's unless renewed."""
 _BEAT_SECONDS: Final = 1.0
 """How often an owner looks whether the run is still its own, and whether it is to stop."""
+_PAGE: Final = 5000
+_ENDS: Final = frozenset({"stage.completed", "stage.skipped", "stage.cancelled", "stage.failed"})
 _RUN: Final = "run"
 _PLAN: Final = "plan"
 
@@ -206,6 +208,7 @@ class Tenure:
         self.status = RunStatus.CREATED
         self.is_over = False
         self._known: dict[str, bytes] = {}
+        self._told: set[str] | None = None
 
     @property
     def run_id(self) -> UUID:
@@ -250,6 +253,19 @@ class Tenure:
         self.document = RunDocument(**self.ledger.codec.decode(value))
         return self.document
 
+    async def load_told(self) -> None:
+        """Find out which ends of stages are in the event log.
+
+        They are logged with the commit after the one that keeps them, which a process that died
+        may not have come to.
+        """
+        told: set[str] = set()
+        after = 0
+        while page := await self._store.read_events(self.run_id, after=after, limit=_PAGE):
+            told.update(event.data["stage"] for event in page if event.type in _ENDS)
+            after = page[-1].number
+        self._told = told
+
     def changes(self, plan: Plan) -> list[PlanChange]:
         """Return what of *plan* is not as it was when the run began."""
         value = self._known.get(_PLAN)
@@ -292,6 +308,7 @@ class Tenure:
             eager=self.document.durability == "step",
             waits=self.waits,
             is_over=is_over,
+            told=self._told,
         )
 
     async def keep(self, stop: Callable[[str], object]) -> None:

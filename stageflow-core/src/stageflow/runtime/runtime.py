@@ -763,6 +763,8 @@ class Runtime:
                     tenure.is_over = True
                 raise
             graph = await self._graph_of(document, lease.run_id, target)
+            if record.status is RunStatus.RUNNING and RunStoreCapabilities.of(store).event_log:
+                await tenure.load_told()
             await tenure.go_on(graph.plan, on_change)
             context = document.context(lease.run_id)
             context.event_sink = self._event_sink

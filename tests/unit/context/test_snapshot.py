@@ -27,6 +27,7 @@ from stageflow.context import (
 )
 from stageflow.context.identity import ID_FIELDS
 from stageflow.context.values import SnapshotFormatError
+from stageflow.errors import RunError
 from support.values import json_values, storable_values, user_codec
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -338,3 +339,12 @@ def test_a_message_time_is_in_utc():
     assert Message("user", "x", datetime(2024, 5, 1, 12)).timestamp == NOON  # noqa: DTZ001
     written = {"role": "user", "content": "x", "timestamp": "2024-05-01T12:00:00Z"}
     assert Message.from_dict(written) == Message("user", "x", NOON)
+
+
+def test_errors_about_a_snapshot_speak_of_no_stage():
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(RunError, match=r"The context snapshot is nested too deeply"):
+        ContextSnapshot(metadata={"endless": endless})
+    with pytest.raises(OutputMutationError, match=r"the context snapshot, which every stage"):
+        ContextSnapshot(metadata={"a": 1}).metadata["a"] = 2

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from stageflow import (
+    GuardRetryPolicy,
+    GuardRetryStrategy,
     Pipeline,
     PipelineBuilder,
+    PipelineContext,
     PipelineValidationError,
     RetryPolicy,
     RunInputError,
@@ -18,7 +21,9 @@ from stageflow import (
     UnifiedStageSpec,
     stage,
 )
+from stageflow.errors import RunError
 from stageflow.interceptors import BaseInterceptor, LoggingInterceptor
+from stageflow.observability import WideEventEmitter
 
 
 def nothing() -> None: ...
@@ -134,6 +139,36 @@ def test_only_a_pipeline_can_be_composed_with() -> None:
 def test_a_wrong_limit_is_a_fault_of_the_definition(limit: Any) -> None:
     with pytest.raises(PipelineValidationError, match="max_concurrency"):
         Pipeline("p").with_stages([stage(nothing)]).build(max_concurrency=limit)
+
+
+class Late(WideEventEmitter):
+    async def emit_stage_wide(self, *args: Any) -> None: ...  # type: ignore[override]
+
+
+@pytest.mark.parametrize(
+    ("choice", "values"),
+    [
+        ("cleanup_timeout", ["1", -1, None, float("nan"), True]),
+        ("guard_retry_strategy", [5, {"guard": GuardRetryPolicy("draft")}, GuardRetryStrategy]),
+        ("wide_event_emitter", [5, WideEventEmitter, Late()]),
+    ],
+)
+def test_a_wrong_choice_is_a_fault_with_all_others(choice: str, values: list[Any]) -> None:
+    pipeline = Pipeline("p").with_stage("a", A, timeout=-1)
+    for value in values:
+        with pytest.raises(PipelineValidationError) as caught:
+            pipeline.build(**{choice: value})
+        told = [fault.context.get("parameter") for fault in caught.value.faults]
+        assert choice in told, value
+        assert len(told) == 2, "the timeout is the other fault"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("context", [None, 5, {}, PipelineContext])
+async def test_a_run_takes_a_context(context: Any) -> None:
+    graph = Pipeline("p").with_stage("a", A).build()
+    with pytest.raises(RunError, match="takes a PipelineContext"):
+        await graph.run(context)
 
 
 def test_after_takes_decorated_functions_and_a_single_name() -> None:

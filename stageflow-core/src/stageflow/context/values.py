@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from stageflow.context.views import ReadOnlyDict, ReadOnlyList, read_only
+from stageflow.context.views import SNAPSHOT, ReadOnlyDict, ReadOnlyList, read_only
 from stageflow.errors import RunError
 
 __all__ = (
@@ -30,9 +30,8 @@ __all__ = (
 
 T = TypeVar("T")
 
-_OWNER = "context snapshot"
-_NO_ENTRIES: dict[Any, Any] = read_only({}, _OWNER)
-_NO_ITEMS: list[Any] = read_only([], _OWNER)
+_NO_ENTRIES: dict[Any, Any] = read_only({}, SNAPSHOT)
+_NO_ITEMS: list[Any] = read_only([], SNAPSHOT)
 
 
 class SnapshotFormatError(RunError, ValueError):
@@ -122,7 +121,7 @@ def frozen_dict(value: Mapping[Any, Any] | None) -> dict[Any, Any]:
         return _NO_ENTRIES
     if type(value) is ReadOnlyDict:
         return value
-    return cast("dict[Any, Any]", read_only(dict(value), _OWNER))
+    return cast("dict[Any, Any]", read_only(dict(value), SNAPSHOT))
 
 
 def frozen_list(value: Iterable[Any] | None) -> list[Any]:
@@ -131,7 +130,7 @@ def frozen_list(value: Iterable[Any] | None) -> list[Any]:
         return _NO_ITEMS
     if type(value) is ReadOnlyList:
         return value
-    return cast("list[Any]", read_only(list(value), _OWNER))
+    return cast("list[Any]", read_only(list(value), SNAPSHOT))
 
 
 def plain(value: Any) -> Any:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Self, cast
 
 from stageflow.errors import RunError
 
-__all__ = ("OutputMutationError", "ReadOnlyDict", "ReadOnlyList", "read_only")
+__all__ = ("SNAPSHOT", "OutputMutationError", "ReadOnlyDict", "ReadOnlyList", "read_only")
+
+SNAPSHOT: Final = "context snapshot"
+"""Stands for a stage where it is the snapshot of a run that nobody may change."""
 
 
 class OutputMutationError(RunError, TypeError):
     """Somebody tried to change the output of a stage.
 
     Attributes:
-        stage: The stage whose output it is.
+        stage: The stage whose output it is; `SNAPSHOT` if it is the run's snapshot.
         operation: The method that was called.
     """
 
@@ -22,12 +25,19 @@ class OutputMutationError(RunError, TypeError):
 
     def __init__(self, stage: str, operation: str) -> None:
         super().__init__(
-            f"{operation}() would change the output of stage {stage!r},"
-            " which every dependant shares.",
+            f"{operation}() would change {_owned(stage)}, which {_sharers(stage)} shares.",
             hint="Work on a copy: copy.deepcopy(value) gives a plain one.",
         )
         self.stage = stage
         self.operation = operation
+
+
+def _owned(stage: str) -> str:
+    return f"the {SNAPSHOT}" if stage == SNAPSHOT else f"the output of stage {stage!r}"
+
+
+def _sharers(stage: str) -> str:
+    return "every stage" if stage == SNAPSHOT else "every dependant"
 
 
 def _refuse(operation: str) -> Any:
@@ -109,7 +119,7 @@ def read_only(value: Any, stage: str) -> Any:
 
     Args:
         value: What a stage gave.
-        stage: The stage, named when somebody tries to change the view.
+        stage: The stage, or `SNAPSHOT`, named when somebody tries to change the view.
 
     Raises:
         RunError: If *value* is nested too deeply to be walked, or contains itself.
@@ -117,8 +127,9 @@ def read_only(value: Any, stage: str) -> Any:
     try:
         return _view(value, stage)
     except RecursionError:
+        what = _owned(stage)
         raise RunError(
-            f"The output of stage {stage!r} is nested too deeply to be shared, or contains itself.",
+            f"{what[0].upper()}{what[1:]} is nested too deeply to be shared, or contains itself.",
             hint="Give flatter data, or put the structure into an object of your own.",
         ) from None
 

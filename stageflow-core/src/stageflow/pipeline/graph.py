@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -27,7 +28,7 @@ from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow._engine.validation import PipelineValidationError, fault, raise_faults
 from stageflow._engine.waiting import StageParked
 from stageflow.context import PipelineContext, StageContext
-from stageflow.errors import ContractErrorInfo, did_you_mean
+from stageflow.errors import ContractErrorInfo, RunError, did_you_mean
 from stageflow.observability.wide_events import WideEventEmitter
 from stageflow.pipeline.functions import (
     FunctionStage,
@@ -145,13 +146,18 @@ class UnifiedStageGraph:
             raise_faults(faults, pipeline=name)  # that there is none is not the mistake
         bound, self._inputs = bind_functions(_with_pipelines_as_stages(nodes, faults), faults)
         layers = _by_priority(() if interceptors is None else interceptors, faults)
+        faults += _wrong_choices(cleanup_timeout, guard_retry_strategy, wide_event_emitter)
         self._plan = compile_plan(
             bound,
             name=name,
             layers=layers,
             on_failure=on_failure,
             max_concurrency=max_concurrency,
-            guard_retry_strategy=guard_retry_strategy,
+            guard_retry_strategy=(
+                guard_retry_strategy
+                if isinstance(guard_retry_strategy, GuardRetryStrategy)
+                else None  # what else it may be was told
+            ),
             known_faults=faults,
         )
         self._all_functions = bool(self._inputs) and all(
@@ -238,8 +244,9 @@ class UnifiedStageGraph:
 
         Raises:
             RunInputError: If an input that a function stage takes is missing or unknown.
+            RunError: If *ctx* is no context.
         """
-        context = ctx if isinstance(ctx, PipelineContext) else ctx.as_pipeline_context()
+        context = _as_context(ctx)
         self.check_inputs(context.inputs)
         return await Run(self._plan, context, options or self._options).execute()
 
@@ -322,6 +329,19 @@ class UnifiedStageGraph:
                 faults=faults,
                 hint=" ".join(dict.fromkeys(f.fix_hint or "" for f in faults)),
             )
+
+
+def _as_context(given: Any) -> PipelineContext:
+    if isinstance(given, PipelineContext):
+        return given
+    if hasattr(given, "as_pipeline_context") and not isinstance(given, type):
+        context: PipelineContext = given.as_pipeline_context()
+        return context
+    shown = given.__name__ if isinstance(given, type) else type(given).__name__
+    raise RunError(
+        f"A run takes a PipelineContext or a StageContext, not {shown}.",
+        hint="Give PipelineContext.for_run(...), or call run() of a pipeline that is not built.",
+    )
 
 
 def raise_for_report(report: RunReport) -> None:
@@ -432,6 +452,29 @@ def _by_priority(interceptors: Any, faults: list[ContractErrorInfo]) -> list[Lay
     wanted = "a list of interceptors, such as [LoggingInterceptor()]"
     found = each_of(interceptors, checked, "interceptors", wanted, faults)
     return [layer for _, layer in sorted(found, key=lambda pair: pair[0])]
+
+
+def _wrong_choices(
+    cleanup_timeout: Any, guard_retry_strategy: Any, emitter: Any
+) -> Iterator[ContractErrorInfo]:
+    is_number = isinstance(cleanup_timeout, int | float) and not isinstance(cleanup_timeout, bool)
+    if not is_number or not cleanup_timeout >= 0:
+        yield choice_fault("cleanup_timeout", cleanup_timeout, "seconds, 0 or more")
+    strategy = guard_retry_strategy
+    if strategy is not None and not isinstance(strategy, GuardRetryStrategy):
+        wanted = "a GuardRetryStrategy, such as GuardRetryStrategy({'guard': GuardRetryPolicy(…)})"
+        yield choice_fault("guard_retry_strategy", strategy, wanted)
+    if emitter is not None and not _is_emitter(emitter):
+        wanted = "a WideEventEmitter, or an object with its two methods, which are plain `def`"
+        yield choice_fault("wide_event_emitter", emitter, wanted)
+
+
+def _is_emitter(given: Any) -> bool:
+    if isinstance(given, type):
+        return False
+    methods = [getattr(given, f"emit_{name}", None) for name in ("stage_wide", "pipeline_wide")]
+    # What such a method would give if it were async, nobody awaits.
+    return all(callable(each) and not inspect.iscoroutinefunction(each) for each in methods)
 
 
 def _with_pipelines_as_stages(nodes: list[Node], faults: list[ContractErrorInfo]) -> list[Node]:

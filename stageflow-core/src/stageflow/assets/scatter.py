@@ -155,7 +155,7 @@ def scatter(
         found = {name: each for name, each in made.parameters.items() if name in body.names}
         for other in (items, _callable(spec, SHARED)):
             if other is not None:
-                found |= inspect.signature(other).parameters
+                found |= Asset(name=made.name, function=other).parameters
         found.pop(SHARED, None)
         return attrs.evolve(made, body=body, parameters=found, kind=StageKind.WORK)
 

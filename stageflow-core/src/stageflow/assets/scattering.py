@@ -45,6 +45,7 @@ _TURN_UNITS: Final = 100
 _MOST_ERRORS: Final = 10
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 30.0
+_SOUND: Final = frozenset({BarrierStatus.PENDING, BarrierStatus.COMPLETE})
 _NEVER_AGAIN: Final = (UnsendableCallError, UnsendableResultError, TargetError)
 
 
@@ -119,7 +120,7 @@ async def open_barrier(
             state=await coordinator.status(barrier_id),
             runs=tuple(runs),
         )
-        if found.state.status in {BarrierStatus.PENDING, BarrierStatus.COMPLETE}:
+        if found.state.status in _SOUND:
             break
         before = found
     if before is None or found.state.sealed or not capabilities.pages:
@@ -140,7 +141,9 @@ async def _carry_over(before: Barrier, barrier: Barrier, page_size: int) -> None
 async def _bury(barrier: Barrier, asset: str, partition: Any) -> None:
     """Leave an empty barrier that says that there was one, for whoever counts them."""
     await barrier.coordinator.delete_barrier(barrier.id)
-    again = await barrier.coordinator.create_barrier(barrier.runs[-2], asset, partition)
+    again = await barrier.coordinator.create_barrier(
+        barrier.runs[-1], asset, partition, sealed=False
+    )
     await barrier.coordinator.cancel(again)
 
 
@@ -212,9 +215,8 @@ class Scattering:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                for part in (self._feed, *[self._work] * self._at_once):
+                for part in (self._feed, self._record_late, self._work_all):
                     tasks.start_soon(self._guarded, part, raised)
-                tasks.start_soon(self._record_late)
         finally:
             # What is done is done, also where the run was cancelled.
             with anyio.CancelScope(shield=True):
@@ -239,12 +241,6 @@ class Scattering:
         except Exception as error:  # noqa: BLE001 - raised by `execute`; the group would wrap it
             raised.append(error)
             self._tasks.cancel_scope.cancel()
-        else:
-            if part is not self._feed:
-                self._at_once -= 1
-                if not self._at_once:  # the last worker has ended: nothing is left to record
-                    await self._record()
-                    self._tasks.cancel_scope.cancel()
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -306,7 +302,7 @@ class Scattering:
 
     async def _next(self) -> Any:
         """Return the next item or batch; None if there are no more."""
-        while True:
+        while self._status in _SOUND:
             unit = next(self._units, None)
             if unit is not None:
                 return unit
@@ -318,6 +314,18 @@ class Scattering:
                     self._units = iter(await self._pages.receive())
                 except anyio.EndOfStream:
                     return None
+        return None
+
+    async def _work_all(self) -> None:
+        """Have all items worked on, and all outcomes recorded."""
+        raised: list[Exception] = []
+        async with anyio.create_task_group() as workers:
+            for _ in range(self._at_once):
+                workers.start_soon(self._guarded, self._work, raised)
+        if raised:
+            raise raised[0]
+        await self._record()
+        self._tasks.cancel_scope.cancel()
 
     async def _work(self) -> None:
         work = self._work_on_item if self._former is None else self._work_on_batch
@@ -483,7 +491,7 @@ class Scattering:
 
     def _note(self, status: BarrierStatus) -> None:
         self._status = status
-        if status not in {BarrierStatus.PENDING, BarrierStatus.COMPLETE}:
+        if status not in _SOUND:
             self._tasks.cancel_scope.cancel()
 
     def _tell_progress(self, state: BarrierState | None) -> None:

@@ -11,19 +11,30 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from dev.reference import ERRORS_PAGE, error_classes, errors_page, sources
+from stageflow.contracts.scatter_coordinator import BarrierState, BarrierStatus
+from stageflow.contracts.waits import WaitState
 from stageflow.errors import StageflowError
 
 CLASSES = error_classes()
 # Constructor arguments, by error class name, where they cannot be made from the annotations.
 SAMPLES: dict[str, dict[str, Any]] = {
+    "ApprovalSettledError": {
+        "request": types.SimpleNamespace(
+            id=1, tool_name="text", status=WaitState.ANSWERED, decided_by="text"
+        )
+    },
     "AssetNotFoundError": {"asset_name": "text", "partition": "text"},
+    "ScatterFailedError": {
+        "asset": "text",
+        "state": BarrierState(status=BarrierStatus.FAILED, total=3, completed=2, failed=1),
+    },
     "MissingInputError": {"message": "text", "stage_name": "text", "key": "text"},
 }
 PLAIN: dict[Any, Any] = {
@@ -31,7 +42,9 @@ PLAIN: dict[Any, Any] = {
     BaseException: ValueError("cause"),
     Exception: ValueError("cause"),
     UUID: UUID(int=1),
+    bool: True,
     date: date(2024, 2, 29),
+    datetime: datetime(2024, 2, 29, tzinfo=UTC),
     float: 0.5,
     int: 3,
     object: "value",

@@ -130,18 +130,23 @@ class PostgresCheckpoints(PostgresRuns):
         if status is not None or facts:
             await self._commit_status(lease, (written, gone, logged), status, dict(facts or {}))
             return
+        database, place = self._database, (lease.run_id, lease.token)
         if len(written) == 1 and not gone and not logged:
-            query, arguments = "commit_entry", next(iter(written.items()))
-        else:
-            query, arguments = "commit", _columns(written, gone, logged)
+            entry_row = next(iter(written.items()))
+            query = self._sql["commit_entry"]
+            if await database.fetchval(query, *place, *entry_row, repeatable=True) is None:
+                raise LeaseLostError(lease)
+            return
         call = uuid4()
-        made = await self._database.fetchval(
-            *(self._sql[query], lease.run_id, lease.token, call, *arguments), repeatable=True
-        )
+        if len(written) == 1 and not gone:
+            count, _, (key,), (value,), *columns = _columns(written, gone, logged)
+            arguments: tuple[Any, ...] = (count, key, value, *columns)
+            query = self._sql["commit_step"]
+        else:
+            query, arguments = self._sql["commit"], _columns(written, gone, logged)
+        made = await database.fetchval(query, *place, call, *arguments, repeatable=True)
         if made is None:
-            last = await self._database.fetchval(
-                self._sql["last_commit"], lease.run_id, repeatable=True
-            )
+            last = await database.fetchval(self._sql["last_commit"], place[0], repeatable=True)
             if last != call:
                 raise LeaseLostError(lease)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
+from typing import Any, Final, Self, TypeVar, final
 
 import anyio
 
@@ -18,7 +18,6 @@ from stageflow.contracts.storage import (
     StorageError,
     StorageUnavailableError,
 )
-from stageflow.plugins import Secret
 from stageflow_io_postgres.errors import (
     DatabaseAccessError,
     DatabaseRefusedError,
@@ -28,11 +27,9 @@ from stageflow_io_postgres.errors import (
     translation,
 )
 from stageflow_io_postgres.listener import Listener
+from stageflow_io_postgres.pool import ConnectionPool
 from stageflow_io_postgres.queries import load_queries, quoted
 from stageflow_io_postgres.settings import PostgresSettings
-
-if TYPE_CHECKING:
-    import asyncpg
 
 __all__ = ("Connection", "Database", "Row")
 
@@ -43,7 +40,7 @@ Connection = Any  # asyncpg's connection, or its proxy that a pool hands out
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _COLLISIONS: Final = 10  # so often a transaction that collided with others is made again
-_RETURN_TIMEOUT: Final = 5.0
+_CLOSE_TIMEOUT: Final = 5.0
 #: What the server says of two transactions of which one has to be made again.
 _COLLIDED: Final = frozenset({"40001", "40P01"})
 
@@ -67,7 +64,7 @@ class Database:
         self.label = settings.label
         self.schema = settings.schema
         self._clock = clock or SystemClock()
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._pool: ConnectionPool | None = None
         self._is_closed = False
         self._listener: Listener | None = None
 
@@ -110,32 +107,30 @@ class Database:
         self._check_open()
         if self._pool is not None:
             return
+        settings = self.settings
+        pool = ConnectionPool(self._connect, settings.max_connections)
+        try:
+            await pool.warm(max(1, settings.min_connections))
+        except BaseException:
+            await pool.aclose(0)
+            raise
+        self._pool = pool
+
+    async def _connect(self) -> Connection:
         import asyncpg
 
         settings = self.settings
-        arguments = settings.connect_arguments()
-        acquire = arguments.pop("timeout")
-        pool = asyncpg.create_pool(
-            **arguments,
-            timeout=acquire,
-            min_size=settings.min_connections,
-            max_size=settings.max_connections,
-            reset=_keep_session,
-        )
         try:
             with translated(self.label), anyio.fail_after(settings.connect_timeout + 5.0):
-                await pool
-                async with pool.acquire(timeout=settings.connect_timeout):
-                    pass
+                return await asyncpg.connect(**settings.connect_arguments())
         except ValueError as error:
-            # Arguments that the driver refuses: its messages may quote them.
+            # Arguments that the driver refuses: its message may quote them.
             raise DatabaseRefusedError(self.label, type(error).__name__) from None
-        except BaseException as error:
-            pool.terminate()
-            if isinstance(error, StorageError) and _shows_secret(error, settings):
+        except StorageError as error:
+            told = f"{error} {error.__cause__}"
+            if any(secret in told for secret in settings.secrets()):
                 raise DatabaseAccessError(self.label, "the connection failed") from None
             raise
-        self._pool = pool
 
     async def aclose(self) -> None:
         """Close all connections once the calls that use them have ended; again is no error.
@@ -147,12 +142,8 @@ class Database:
         with anyio.CancelScope(shield=True):
             if self._listener is not None:
                 await self._listener.aclose()
-            if pool is None:
-                return
-            with anyio.move_on_after(_RETURN_TIMEOUT) as closing, translated(self.label):
-                await pool.close()
-            if closing.cancelled_caught:
-                pool.terminate()
+            if pool is not None:
+                await pool.aclose(_CLOSE_TIMEOUT)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -185,9 +176,14 @@ class Database:
         Raises:
             StorageError: It does not.
         """
+        pool, connection = await self._borrow()
         with translated(self.label):
-            async with self._lent() as connection:
+            try:
                 await connection.execute("select 1")
+            except BaseException:
+                await pool.mend(connection)
+                raise
+            pool.give_back(connection)
 
     # --- transactions -------------------------------------------------------------------
 
@@ -206,8 +202,11 @@ class Database:
         """
 
         async def in_transaction(connection: Connection) -> T:
-            async with _transaction(connection):
-                return await work(connection)
+            # What is not committed is rolled back when the pool takes the connection back.
+            await connection.execute("begin")
+            result = await work(connection)
+            await connection.execute("commit")
+            return result
 
         return await self._attempt(in_transaction, repeatable=repeatable)
 
@@ -217,61 +216,66 @@ class Database:
 
         What it raises in the block is the driver's. Its session is reset afterwards.
         """
-        async with self._lent() as connection:
-            try:
-                yield connection
-            finally:
-                with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
-                    if not connection.is_closed():
-                        await connection.reset()
+        pool, connection = await self._borrow()
+        try:
+            yield connection
+        finally:
+            await pool.mend(connection, whole=True)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
-        pause, collisions, give_up_at = _FIRST_PAUSE, 0, None
+        pause, collisions = _FIRST_PAUSE, 0
         while True:
-            sent = False
+            pool, connection = await self._reached()
             try:
-                with translated(self.label):
-                    async with self._lent() as connection:
-                        sent = True
-                        return await work(connection)
-            except StorageError as error:
-                if getattr(error.__cause__, "sqlstate", None) in _COLLIDED:
-                    collisions += 1
-                    if collisions > _COLLISIONS:
-                        raise
-                elif not isinstance(error, StorageUnavailableError):
+                result = await work(connection)
+            except BaseException as error:
+                await pool.mend(connection)
+                meant = translation(error, self.label)
+                if meant is None:
                     raise
-                elif sent and not repeatable:
-                    raise self._unknown(error) from error.__cause__
-                else:
-                    now = self._clock.monotonic()
-                    give_up_at = give_up_at or now + self.settings.reconnect_timeout
-                    if now + pause > give_up_at:
-                        raise
+                failure = meant
+                failure.__cause__ = error
+            else:
+                pool.give_back(connection)
+                return result
+            if getattr(failure.__cause__, "sqlstate", None) in _COLLIDED:
+                collisions += 1
+                if collisions > _COLLISIONS:
+                    raise failure
+            elif not isinstance(failure, StorageUnavailableError):
+                raise failure
+            elif not repeatable:
+                raise self._unknown(failure) from failure.__cause__
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
+    async def _reached(self) -> tuple[ConnectionPool, Connection]:
+        """Borrow a connection, trying again for a while if the server cannot be reached."""
+        give_up_at, pause = None, _FIRST_PAUSE
+        while True:
+            try:
+                return await self._borrow()
+            except StorageUnavailableError:
+                now = self._clock.monotonic()
+                give_up_at = give_up_at or now + self.settings.reconnect_timeout
+                if now + pause > give_up_at:
+                    raise
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _borrow(self) -> tuple[ConnectionPool, Connection]:
         self._check_open()
         pool = self._pool
         if pool is None:
             raise StorageClosedError(self.label)
-        limit = self.settings.acquire_timeout
         try:
-            connection = await pool.acquire(timeout=limit)
+            connection = await pool.borrow(self.settings.acquire_timeout)
         except TimeoutError:
             raise self._exhausted() from None
-        except Exception as error:
-            self._check_open()
-            meant = translation(error, self.label)
-            raise meant or error from error
-        try:
-            yield connection
-        finally:
-            # The call that was cut short is over for the server, too, before this returns.
-            with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
-                await pool.release(connection, timeout=_RETURN_TIMEOUT)
+        if pool.is_closed:
+            pool.give_back(connection)
+            raise StorageClosedError(self.label)
+        return pool, connection
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -294,26 +298,3 @@ class Database:
 
     def __repr__(self) -> str:
         return f"Database({self.label!r})"
-
-
-@asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
-    # What is not committed is rolled back when the pool takes the connection back.
-    await connection.execute("begin")
-    try:
-        yield
-    except BaseException:
-        with anyio.move_on_after(_RETURN_TIMEOUT, shield=True):
-            if not connection.is_closed():
-                await connection.reset()
-        raise
-    await connection.execute("commit")
-
-
-async def _keep_session(_: object) -> None:
-    """Spare the round trip that would reset a session in which nothing was changed."""
-
-
-def _shows_secret(error: StorageError, settings: PostgresSettings) -> bool:
-    told = f"{error} {error.__cause__}"
-    return any(secret in told for secret in settings.secrets() if len(Secret(secret).reveal()) > 2)

@@ -168,7 +168,8 @@ class PostgresSettings:
         }
         in_ms = {name: str(max(1, round(seconds * 1000))) for name, seconds in limits.items()}
         # Compiling a plan takes longer than any statement of ours runs.
-        return {**named, **in_ms, "jit": "off", "TimeZone": "UTC"}
+        fixed = {"jit": "off", "TimeZone": "UTC", "tcp_keepalives_idle": "60"}
+        return {**named, **in_ms, **fixed}
 
     def _tls(self) -> ssl.SSLContext | str | bool | None:
         if self.tls is None and self.tls_ca is None and self.tls_certificate is None:

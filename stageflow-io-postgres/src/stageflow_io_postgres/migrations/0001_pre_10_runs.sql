@@ -42,8 +42,10 @@ create table {schema}.run_metadata (
     primary key (seq, name)
 );
 
+-- Events and entries are the many: they are written only by statements that have the row of their
+-- run locked, and deleted with it, so that no key has to be looked up for each of them.
 create table {schema}.run_events (
-    seq bigint not null references {schema}.runs (seq) on delete cascade,
+    seq bigint not null,
     number bigint not null,
     type text not null,
     at text not null,
@@ -53,7 +55,7 @@ create table {schema}.run_events (
 
 create sequence {schema}.run_entry_numbers;
 create table {schema}.run_entries (
-    seq bigint not null references {schema}.runs (seq) on delete cascade,
+    seq bigint not null,
     key bytea not null,
     number bigint not null default nextval('{schema}.run_entry_numbers'),
     value bytea not null,

@@ -101,7 +101,11 @@ order by number limit $3
 -- name: delete_runs
 -- $1 runs. Their tokens stay, so that no later one of the same id is given twice.
 with gone as (
-    delete from {schema}.runs where run_id = any($1::uuid[]) returning run_id, token
+    delete from {schema}.runs where run_id = any($1::uuid[]) returning seq, run_id, token
+), events as (
+    delete from {schema}.run_events where seq in (select seq from gone)
+), entries as (
+    delete from {schema}.run_entries where seq in (select seq from gone)
 ), kept as (
     insert into {schema}.run_tokens (run_id, token)
     select run_id, token from gone where token > 0
@@ -201,17 +205,36 @@ with owned as (
 select seq from owned
 
 -- name: commit_entry
--- One entry and nothing else, which is what most commits are: $4 key, $5 value.
+-- One entry and nothing else: $3 key, $4 value. It may be made again, so it leaves no mark.
 with owned as (
-    update {schema}.runs set last_commit = $3
+    select seq from {schema}.runs
     where run_id = $1 and token = $2 and expires_at is not null
-        and last_commit is distinct from $3
-    returning seq
+    for no key update
 )
 insert into {schema}.run_entries (seq, key, value)
-select seq, $4, $5 from owned
+select seq, $3, $4 from owned
 on conflict (seq, key) do update set number = excluded.number, value = excluded.value
 returning seq
+
+-- name: commit_step
+-- One entry and some events, which is what most commits are: $4 how many events, $5 key, $6 value,
+-- $7 to $9 as $8 to $10 of `commit`.
+with owned as (
+    update {schema}.runs set last_event = last_event + $4, last_commit = $3
+    where run_id = $1 and token = $2 and expires_at is not null
+        and last_commit is distinct from $3
+    returning seq, last_event - $4 as last_event
+), written as (
+    insert into {schema}.run_entries (seq, key, value)
+    select seq, $5, $6 from owned
+    on conflict (seq, key) do update set number = excluded.number, value = excluded.value
+), logged as (
+    insert into {schema}.run_events (seq, number, type, at, data)
+    select owned.seq, owned.last_event + e.place, e.type, e.at, e.data
+    from owned, unnest($7::text[], $8::text[], $9::bytea[])
+        with ordinality as e (type, at, data, place)
+)
+select seq from owned
 
 -- name: load_entries
 select number, key, value from {schema}.run_entries

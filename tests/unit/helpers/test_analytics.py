@@ -357,6 +357,14 @@ async def test_sink_try_emit_within_a_run_is_finished_by_the_run():
     assert [event.event_type for event in kept.events] == ["a"]
 
 
+async def test_sink_try_emit_takes_no_offence_at_a_type_that_is_no_text():
+    exporter = Kept()
+    sink = AnalyticsSink(exporter, include_patterns=["a"], exclude_patterns=["wide"])
+    sink.try_emit(type=None, data=None)
+    await sink.aclose()
+    assert exporter.events == []
+
+
 async def test_sink_try_emit_never_raises_and_counts_what_fails():
     sink = AnalyticsSink(Failing())
     sink.try_emit(type="a", data=None)

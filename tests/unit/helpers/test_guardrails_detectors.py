@@ -354,6 +354,8 @@ def test_a_detector_with_patterns_of_others_is_not_light(make):
     [(ContentFilter, "blocked_patterns"), (InjectionDetector, "additional_patterns")],
 )
 def test_what_is_no_pattern_is_refused_at_once(cls, setting):
+    with pytest.raises(GuardrailPatternError, match="of type int"):
+        cls(**{setting: [5]})
     with pytest.raises(GuardrailPatternError, match="a") as caught:
         cls(**{setting: ["fine", "a("]})
     assert caught.value.pattern == "a("

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from stageflow import helpers
+from stageflow import Pipeline, helpers
 from stageflow.helpers.errors import AudioFormatError, HelperSettingError
 from stageflow.helpers.guardrails import GuardrailContentError
 
@@ -169,8 +169,26 @@ def test_the_least_and_the_most_that_are_allowed_are_allowed():
         (lambda: helpers.MockSTTProvider(transcriptions="Yes."), "several texts"),
         (lambda: helpers.MemoryConfig(max_entries=-1), "at least 0"),
         (lambda: helpers.MemoryConfig(max_tokens="many"), "at least 0"),
+        (lambda: helpers.ChunkQueue("3"), "a whole number, at least 1"),
+        (lambda: helpers.ChunkQueue(1.5), "a whole number, at least 1"),
+        (lambda: helpers.ChunkQueue(True), "a whole number, at least 1"),
+        (lambda: helpers.StreamingBuffer(sample_rate="16000"), "a whole number, at least 1"),
+        (lambda: helpers.BufferedExporter(helpers.ConsoleExporter(), batch_size="9"), "a whole"),
+        (lambda: helpers.BufferedExporter(helpers.ConsoleExporter(), high_water_mark=-1), "share"),
+        (lambda: helpers.GuardrailConfig(max_chars="9"), "a whole number, at least 1"),
+        (lambda: helpers.GuardrailStage([helpers.PIIDetector()], {}), "a GuardrailConfig"),
+        (lambda: helpers.GuardrailStage([helpers.PIIDetector()], content_key=""), "not empty"),
+        (lambda: helpers.GuardrailStage([helpers.PIIDetector()], content_key=5), "a text"),
+        (lambda: helpers.ContentLengthCheck(max_chars="9"), "a whole number, at least 0"),
+        (lambda: helpers.ContentLengthCheck(max_chars=5, min_chars=6), "no more than max_chars"),
+        (lambda: helpers.PIIDetector(redaction_char="##"), "one character"),
+        (lambda: helpers.PIIDetector(redaction_char=None), "one character"),
+        (lambda: helpers.PIIDetector(detect_types="email"), "several kinds"),
+        (lambda: helpers.UuidCollisionMonitor(max_entries="9"), "a whole number, at least 1"),
+        (lambda: helpers.MockTTSProvider(sample_rate="9"), "a whole number, at least 1"),
+        (lambda: helpers.StreamingGraph(Pipeline(), None), "a list of links"),
     ],
-    ids=map(str, range(10)),
+    ids=map(str, range(28)),
 )
 def test_what_cannot_be_meant_is_refused_where_it_is_given(build, says):
     with pytest.raises(HelperSettingError, match=says):
@@ -183,6 +201,7 @@ def test_what_cannot_be_meant_is_refused_where_it_is_given(build, says):
         helpers.PIIDetector(),
         helpers.ContentFilter(blocked_patterns=["x"]),
         helpers.InjectionDetector(additional_patterns=["x"]),
+        helpers.ContentLengthCheck(max_chars=9),
     ],
     ids=lambda detector: type(detector).__name__,
 )

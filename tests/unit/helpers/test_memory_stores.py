@@ -261,3 +261,19 @@ async def test_sqlite_can_be_built_from_settings(tmp_path):
     settings = SqliteMemorySettings(path=tmp_path / "m.sqlite3", busy_timeout_seconds=1)
     async with ConfiguredSqliteMemoryStore(settings) as store:
         assert await store.clear(SESSION) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"content": 5}, {"role": None}, {"session_id": "s"}, {"id": 1}, {"timestamp": "today"}],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_an_entry_that_would_make_its_session_unreadable_is_refused(kind, wrong, tmp_path):
+    good = MemoryEntry("1", SESSION, "user", "said")
+    async with SqliteMemoryStore(tmp_path / "memory.sqlite3") as sqlite:
+        store = InMemoryStore() if kind == "memory" else sqlite
+        await store.write(good)
+        with pytest.raises(MemoryStoreError, match=rf"its {next(iter(wrong))} is of type"):
+            await store.write(attrs.evolve(good, **wrong))
+        assert list(await store.fetch(SESSION)) == [good]

@@ -41,6 +41,17 @@ class HelperSettingError(ConfigurationError, ValueError):
         self.value = value
 
 
+def check_whole_number(helper: str, setting: str, value: object, least: int) -> None:
+    """Return if *value* is a whole number, *least* or more.
+
+    Raises:
+        HelperSettingError: It is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        rule = f"a whole number, at least {least}"
+        raise HelperSettingError(helper, setting, value, rule=rule)
+
+
 class ExporterClosedError(RunError):
     """An event was given to an exporter that is closed already; it was not accepted."""
 

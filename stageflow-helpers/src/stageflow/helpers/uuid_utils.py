@@ -13,7 +13,7 @@ import attrs
 
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
-from stageflow.helpers.errors import HelperSettingError
+from stageflow.helpers.errors import check_whole_number
 
 __all__ = ("ClockSkewDetector", "UuidCollisionMonitor", "UuidEvent", "generate_uuid7")
 
@@ -106,10 +106,7 @@ class UuidCollisionMonitor:
         skew_detector: ClockSkewDetector | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if max_entries < 1:
-            raise HelperSettingError(
-                "UuidCollisionMonitor", "max_entries", max_entries, rule="at least 1"
-            )
+        check_whole_number("UuidCollisionMonitor", "max_entries", max_entries, 1)
         self.ttl_seconds = max(_MIN_TTL_SECONDS, ttl_seconds)
         self.max_entries = max_entries
         self.category = category

@@ -18,7 +18,7 @@ from stageflow.contracts.logs import get_logger
 from stageflow.helpers.analytics.event import AnalyticsEvent
 from stageflow.helpers.analytics.exporters import AnalyticsExporter
 from stageflow.helpers.analytics.sinks import EventSinkExporter
-from stageflow.helpers.errors import ExporterClosedError, HelperSettingError
+from stageflow.helpers.errors import ExporterClosedError, HelperSettingError, check_whole_number
 
 __all__ = ("BufferedExporter",)
 
@@ -76,11 +76,15 @@ class BufferedExporter:
             ("batch_size", batch_size),
             ("max_buffer_size", max_buffer_size),
         ):
-            if value < 1:
-                raise HelperSettingError("BufferedExporter", name, value, rule="at least 1")
+            check_whole_number("BufferedExporter", name, value, 1)
         if flush_interval_seconds <= 0:
             raise HelperSettingError(
                 "BufferedExporter", "flush_interval_seconds", flush_interval_seconds, rule="above 0"
+            )
+        if not high_water_mark > 0:
+            rule = "a share above 0; above 1 it is never reached"
+            raise HelperSettingError(
+                "BufferedExporter", "high_water_mark", high_water_mark, rule=rule
             )
         self._exporter = _one_exporter(exporter, sink)
         self._batch_size = batch_size

@@ -82,6 +82,7 @@ class AnalyticsSink(EventSink):
             await self.exporter.close()
 
     def _wants(self, event_type: str) -> bool:
+        event_type = str(event_type)  # whoever emits the wrong thing is not told so by an error
         if any(pattern in event_type for pattern in self._exclude):
             return False
         return self._include is None or any(pattern in event_type for pattern in self._include)

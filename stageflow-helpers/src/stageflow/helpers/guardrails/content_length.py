@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stageflow.helpers.errors import HelperSettingError
+from stageflow.helpers.errors import HelperSettingError, check_whole_number
 from stageflow.helpers.guardrails.contract import GuardrailResult, PolicyViolation, ViolationType
+from stageflow.helpers.guardrails.errors import GuardrailContentError
 from stageflow.helpers.tokens import TokenCounter, approximate_tokens
 
 __all__ = ("ContentLengthCheck",)
@@ -22,7 +23,7 @@ class ContentLengthCheck:
         count_tokens: Counts the tokens of a text; a quarter of its characters unless given.
 
     Raises:
-        HelperSettingError: If a bound is negative.
+        HelperSettingError: If a bound is no number or negative, or nothing could be within them.
     """
 
     def __init__(
@@ -35,8 +36,11 @@ class ContentLengthCheck:
     ) -> None:
         bounds = {"max_chars": max_chars, "max_tokens": max_tokens, "min_chars": min_chars}
         for name, bound in bounds.items():
-            if bound < 0:
-                raise HelperSettingError("ContentLengthCheck", name, bound, rule="0 or more")
+            check_whole_number("ContentLengthCheck", name, bound, 0)
+        if 0 < max_chars < min_chars:
+            raise HelperSettingError(
+                "ContentLengthCheck", "min_chars", min_chars, rule="no more than max_chars"
+            )
         self._max_chars = max_chars
         self._max_tokens = max_tokens
         self._min_chars = min_chars
@@ -48,7 +52,13 @@ class ContentLengthCheck:
         return self._count_tokens is approximate_tokens
 
     def check(self, content: str, context: Mapping[str, Any] | None = None) -> GuardrailResult:
-        """Return the bounds that *content* breaks; its size is in the metadata."""
+        """Return the bounds that *content* breaks; its size is in the metadata.
+
+        Raises:
+            GuardrailContentError: It is no text.
+        """
+        if not isinstance(content, str):
+            raise GuardrailContentError("", None, type(content).__name__)
         chars, tokens = len(content), self._count_tokens(content)
         violations: list[PolicyViolation] = []
         if self._max_chars and chars > self._max_chars:

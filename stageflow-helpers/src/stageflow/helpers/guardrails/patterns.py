@@ -39,6 +39,8 @@ class TimedPattern:
     def __init__(self, pattern: str, seconds: float) -> None:
         import regex
 
+        if not isinstance(pattern, str):
+            raise GuardrailPatternError(repr(pattern), f"it is of type {type(pattern).__name__}")
         self.pattern = pattern
         self._seconds = seconds
         try:

@@ -37,7 +37,7 @@ class PIIDetector:
             and `ip_address`; all of them unless given.
 
     Raises:
-        HelperSettingError: If a kind is none of those, or there is no character to redact with.
+        HelperSettingError: If a kind is none of those, or what redacts is not one character.
     """
 
     light = True
@@ -49,13 +49,18 @@ class PIIDetector:
         redaction_char: str = "*",
         detect_types: Iterable[str] | None = None,
     ) -> None:
+        if isinstance(detect_types, str):
+            raise HelperSettingError(
+                "PIIDetector", "detect_types", detect_types, rule="several kinds, such as a list"
+            )
         wanted = KINDS if detect_types is None else tuple(detect_types)
         unknown = sorted(set(wanted) - set(KINDS))
         if unknown:
             rule = f"of {', '.join(sorted(KINDS))}"
             raise HelperSettingError("PIIDetector", "detect_types", unknown, rule=rule)
-        if redact and not redaction_char:
-            raise HelperSettingError("PIIDetector", "redaction_char", "", rule="a character")
+        sign: object = redaction_char
+        if not isinstance(sign, str) or len(sign) != 1:
+            raise HelperSettingError("PIIDetector", "redaction_char", sign, rule="one character")
         self._kinds = tuple(kind for kind in KINDS if kind in wanted)
         self._redaction = redaction_char if redact else None
 

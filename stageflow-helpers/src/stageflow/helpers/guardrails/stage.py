@@ -12,7 +12,7 @@ import anyio.to_thread
 import attrs
 
 from stageflow.contracts.logs import get_logger
-from stageflow.helpers.errors import HelperSettingError
+from stageflow.helpers.errors import HelperSettingError, check_whole_number
 from stageflow.helpers.guardrails.contract import (
     GuardrailDetector,
     GuardrailResult,
@@ -59,9 +59,7 @@ class GuardrailConfig:
 
     def __attrs_post_init__(self) -> None:
         for name in ("max_chars", "max_violations"):
-            if getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise HelperSettingError("GuardrailConfig", name, value, rule="at least 1")
+            check_whole_number("GuardrailConfig", name, getattr(self, name), 1)
 
 
 class GuardrailStage:
@@ -103,6 +101,13 @@ class GuardrailStage:
             # Without this, a guard that checks nothing would let everything pass.
             raise HelperSettingError(
                 "GuardrailStage", "checks", self._checks, rule="one detector or more, with `check`"
+            )
+        if config is not None and not isinstance(config, GuardrailConfig):
+            raise HelperSettingError("GuardrailStage", "config", config, rule="a GuardrailConfig")
+        key: object = content_key
+        if key is not None and (not isinstance(key, str) or not key):
+            raise HelperSettingError(
+                "GuardrailStage", "content_key", key, rule="a text that is not empty"
             )
         self._config = config or GuardrailConfig()
         self._content_key = content_key

@@ -106,6 +106,15 @@ class MemoryConfig:
                 raise HelperSettingError("MemoryConfig", name, limit, rule="at least 0, or None")
 
 
+_KINDS: Final = {
+    "id": str,
+    "session_id": UUID,
+    "role": str,
+    "content": str,
+    "timestamp": datetime,
+}
+
+
 class MemoryWindow(list[MemoryEntry]):
     """The entries that a fetch found, oldest first; a list that also knows what it lacks.
 
@@ -186,11 +195,20 @@ def keep_newest(newest_first: Iterable[MemoryEntry], config: MemoryConfig) -> li
 
 
 def encode_metadata(entry: MemoryEntry) -> bytes:
-    """Return the metadata of *entry* as bytes.
+    """Return the metadata of *entry* as bytes, once it is known that the rest can be stored.
 
     Raises:
-        MemoryStoreError: They hold something that the codec cannot store.
+        MemoryStoreError: They hold something that the codec cannot store, or another part is of
+            a type that would make the session unreadable.
     """
+    for name, kind in _KINDS.items():
+        value = getattr(entry, name)
+        if not isinstance(value, kind):
+            raise MemoryStoreError(
+                f"Entry {entry.id!r} cannot be stored: its {name} is of type"
+                f" {type(value).__name__}.",
+                hint=f"Give {name} as {kind.__name__}.",
+            )
     try:
         return Codec.default().encode(dict(entry.metadata), where="metadata")
     except CodecError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from stageflow.contracts.clock import Clock
-from stageflow.helpers.errors import HelperSettingError, MockFailureError
+from stageflow.helpers.errors import HelperSettingError, MockFailureError, check_whole_number
 from stageflow.helpers.mocks._simulation import Simulation, several
 from stageflow.helpers.providers import LLMResponse
 from stageflow.helpers.tokens import TokenCounter, approximate_tokens
@@ -144,8 +144,7 @@ class MockLLMProvider:
             MockFailureError: The call was drawn to fail.
             HelperSettingError: *chunk_size* is below 1.
         """
-        if chunk_size < 1:
-            raise HelperSettingError("MockLLMProvider", "chunk_size", chunk_size, rule="at least 1")
+        check_whole_number("MockLLMProvider", "chunk_size", chunk_size, 1)
         content = (await self.complete(prompt, messages)).content
         for start in range(0, len(content), chunk_size):
             if start:

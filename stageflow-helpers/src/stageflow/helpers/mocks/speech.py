@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from stageflow.contracts.clock import Clock
-from stageflow.helpers.errors import HelperSettingError, MockFailureError
+from stageflow.helpers.errors import HelperSettingError, MockFailureError, check_whole_number
 from stageflow.helpers.mocks._simulation import Simulation, several
 from stageflow.helpers.providers import STTResponse
 from stageflow.helpers.streaming.audio import AudioChunk, calculate_audio_duration_ms
@@ -133,8 +133,7 @@ class MockTTSProvider:
         clock: Clock | None = None,
     ) -> None:
         for name, value in (("bytes_per_char", bytes_per_char), ("sample_rate", sample_rate)):
-            if value < 1:
-                raise HelperSettingError("MockTTSProvider", name, value, rule="at least 1")
+            check_whole_number("MockTTSProvider", name, value, 1)
         self.sample_rate = sample_rate
         self._bytes_per_char = bytes_per_char
         self._simulation = Simulation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stageflow.helpers._telemetry import EventEmitter, guarded
-from stageflow.helpers.errors import AudioFormatError, HelperSettingError
+from stageflow.helpers.errors import AudioFormatError, HelperSettingError, check_whole_number
 from stageflow.helpers.streaming.audio import (
     AudioChunk,
     AudioFormat,
@@ -44,8 +44,7 @@ class StreamingBuffer:
         event_emitter: EventEmitter | None = None,
     ) -> None:
         for name, value in (("sample_rate", sample_rate), ("channels", channels)):
-            if value < 1:
-                raise HelperSettingError("StreamingBuffer", name, value, rule="at least 1")
+            check_whole_number("StreamingBuffer", name, value, 1)
         if not 0 <= target_duration_ms <= max_duration_ms or not max_duration_ms:
             raise HelperSettingError(
                 "StreamingBuffer",

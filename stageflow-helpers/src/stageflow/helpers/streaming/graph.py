@@ -73,6 +73,8 @@ class StreamingGraph(UnifiedStageGraph):
         **options: Any,
     ) -> None:
         given: Any = links
+        if not isinstance(given, Iterable) and not isinstance(given, StreamLink):
+            raise HelperSettingError("StreamingGraph", "links", given, rule="a list of links")
         self._links = (given,) if isinstance(given, StreamLink) else tuple(given)
         for link in self._links:
             if not isinstance(link, StreamLink):

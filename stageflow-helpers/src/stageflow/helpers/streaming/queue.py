@@ -10,7 +10,7 @@ import anyio
 
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.helpers._telemetry import EventEmitter, guarded
-from stageflow.helpers.errors import HelperSettingError, StreamItemError
+from stageflow.helpers.errors import StreamItemError, check_whole_number
 from stageflow.helpers.streaming.backpressure import BackpressureMonitor
 
 __all__ = ("ChunkQueue",)
@@ -67,8 +67,7 @@ class ChunkQueue(Generic[T]):
         monitor: BackpressureMonitor | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if max_size < 1:
-            raise HelperSettingError("ChunkQueue", "max_size", max_size, rule="at least 1")
+        check_whole_number("ChunkQueue", "max_size", max_size, 1)
         self.max_size = max_size
         self.monitor = monitor or BackpressureMonitor()
         self._drop_on_overflow = drop_on_overflow

@@ -37,6 +37,8 @@ POINTS = (
     "park_run",
     "release_lease",
 )
+REGION = ("draft", "polish")
+"""What a guard judges is committed with the guard."""
 AGAIN = RetryPolicy(max_attempts=100, base_delay_ms=0)
 
 
@@ -148,6 +150,10 @@ def build(case: Case, place: Place) -> Any:
 def _body(place: Place, part: Part) -> Any:
     async def body(ctx: StageContext) -> Any:
         place.note(part.name, ctx)
+        if part.name not in REGION:
+            kept = {key.rpartition("stage/")[2] for key in await place.keys_kept()}
+            needed = {n for n in part.needs if ctx.inputs.get_output(n).status.value == "ok"}
+            assert needed <= kept, "it began before what it needs was committed"
         for _ in range(part.pauses):
             await anyio.lowlevel.checkpoint()
         value = {

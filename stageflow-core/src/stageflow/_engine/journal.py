@@ -7,26 +7,24 @@ the same time goes into one transaction. A `Journal` is the part of it that belo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
 import anyio
-import attrs
 
-from stageflow.codec import Codec, MalformedPayloadError
+from stageflow._engine.outcomes import Outcome
+from stageflow.codec import Codec
 from stageflow.contracts.checkpoints import CheckpointEntry, LeaseLostError, RunLease
 from stageflow.contracts.clock import Clock
 from stageflow.contracts.run_store import RunEvent, RunStatus
 from stageflow.contracts.storage import StorageError
 from stageflow.errors import RunError
-from stageflow.stages import StageArtifact, StageEvent, StageOutput, StageStatus
 
 if TYPE_CHECKING:
     from stageflow._engine.waiting import Waits
 
-__all__ = ("Journal", "Ledger", "NotDurableError", "Outcome")
+__all__ = ("Journal", "Ledger", "NotDurableError")
 
 T = TypeVar("T")
 
@@ -34,8 +32,6 @@ _TRIES: Final = 5
 _FIRST_DELAY: Final = 0.05
 _ENDS: Final = "ends"
 _CLEANED: Final = "cleaned"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class NotDurableError(RunError):
@@ -50,88 +46,6 @@ class NotDurableError(RunError):
             " 'memory' and 'sqlite'.",
         )
         self.stage = stage
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """How a stage ended, as it is committed.
-
-    Attributes:
-        output: What it gave.
-        began: When it began, in UTC; None if it never ran.
-        ended: When it ended, in UTC.
-        attempts: How many attempts it took.
-        lease: The token of the lease under which it ended.
-        cleanups: The names of the clean-ups that it had registered for the end of the run.
-    """
-
-    output: StageOutput
-    began: datetime | None
-    ended: datetime
-    attempts: int = 1
-    lease: int = 1
-    cleanups: tuple[str, ...] = ()
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as plain data; what is as usual is left out, since most stages are usual."""
-        output = self.output
-        facts: dict[str, Any] = {
-            "status": output.status._value_,
-            "data": output.data,
-            "began": None if self.began is None else (self.began - _EPOCH) // _MICROSECOND,
-            "ended": (self.ended - _EPOCH) // _MICROSECOND,
-            "ms": output.duration_ms,
-            "lease": self.lease,
-        }
-        if self.attempts != 1:
-            facts["attempts"] = self.attempts
-        if output.artifacts:
-            facts["artifacts"] = [
-                (each.type, each.payload, each.timestamp) for each in output.artifacts
-            ]
-        if output.events:
-            facts["events"] = [(each.type, each.data, each.timestamp) for each in output.events]
-        if output.metadata:
-            facts["metadata"] = output.metadata
-        if output.version is not None:
-            facts["version"] = output.version
-        if self.cleanups:
-            facts["cleanups"] = list(self.cleanups)
-        return facts
-
-    @classmethod
-    def from_plain(cls, facts: Any) -> Outcome:
-        """Return the outcome that `to_plain` had described.
-
-        Raises:
-            MalformedPayloadError: If *facts* describe none.
-        """
-        try:
-            return cls._from_plain(facts)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            found = f"{type(error).__name__}: {error}"
-            raise MalformedPayloadError((("the outcome of a stage", found),)) from error
-
-    @classmethod
-    def _from_plain(cls, facts: Mapping[str, Any]) -> Outcome:
-        began = facts["began"]
-        return cls(
-            output=StageOutput(
-                StageStatus(facts["status"]),
-                facts["data"],
-                tuple(StageArtifact(*each) for each in facts.get("artifacts", ())),
-                tuple(StageEvent(*each) for each in facts.get("events", ())),
-                None,
-                facts["ms"],
-                facts.get("version"),
-                facts.get("metadata", {}),
-            ),
-            began=None if began is None else _EPOCH + began * _MICROSECOND,
-            ended=_EPOCH + facts["ended"] * _MICROSECOND,
-            attempts=facts.get("attempts", 1),
-            lease=facts["lease"],
-            cleanups=tuple(facts.get("cleanups", ())),
-        )
 
 
 class Ledger:

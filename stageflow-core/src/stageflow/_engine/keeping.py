@@ -15,7 +15,8 @@ import anyio
 import attrs
 
 from stageflow._engine.errors import describe
-from stageflow._engine.journal import Journal, Outcome
+from stageflow._engine.journal import Journal
+from stageflow._engine.outcomes import Outcome
 from stageflow._engine.restoring import restore
 from stageflow.codec import CodecError
 from stageflow.contracts.checkpoints import LeaseLostError

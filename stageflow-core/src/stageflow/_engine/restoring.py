@@ -11,7 +11,8 @@ from stageflow.contracts.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stageflow._engine.journal import Journal, Outcome
+    from stageflow._engine.journal import Journal
+    from stageflow._engine.outcomes import Outcome
     from stageflow._engine.run import Run
 
 __all__ = ("restore", "take_over_cleanups")

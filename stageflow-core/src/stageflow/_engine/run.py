@@ -36,8 +36,9 @@ from stageflow._engine.errors import StageFailedError, UnfinishedStagesError, de
 from stageflow._engine.gates import chosen_branches, verdict
 from stageflow._engine.guard_regions import Region
 from stageflow._engine.guard_retry import GuardRetries
-from stageflow._engine.journal import Journal, NotDurableError, Outcome
+from stageflow._engine.journal import Journal, NotDurableError
 from stageflow._engine.keeping import Keeper
+from stageflow._engine.outcomes import Outcome
 from stageflow._engine.pausing import PauseGate
 from stageflow._engine.plan import Plan
 from stageflow._engine.ready import ReadyQueue

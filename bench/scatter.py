@@ -5,6 +5,10 @@ of keys in one transaction, then update it with its results in another. The memo
 stands beside a dictionary of keys and results, which forgets no key and takes no bytes. Both sides
 of a ratio run in turns in one process, and the figures are medians.
 
+The engine works on items that do nothing, from a generator, with the memory coordinator; beside
+it stands a bare worker pool over a memory stream, which reads the same generator and calls the
+same function, and keeps, records and gathers nothing.
+
     python bench/scatter.py [--items N] [--page N] [--json]
 """
 
@@ -19,15 +23,20 @@ import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+
+from stageflow import Runtime
+from stageflow.assets import AssetStore, scatter
 from stageflow.builtin.memory_scatter_coordinator import MemoryScatterCoordinator
 from stageflow.builtin.sqlite_scatter_coordinator import SqliteScatterCoordinator
 from stageflow.codec import Codec
 
 TURNS = 3
+WORKERS = 16
 
 
 def pages(items: int, page: int) -> Iterator[range]:
@@ -36,7 +45,7 @@ def pages(items: int, page: int) -> Iterator[range]:
         yield range(start, min(start + page, items))
 
 
-async def scatter(coordinator: Any, items: int, page: int) -> None:
+async def coordinate(coordinator: Any, items: int, page: int) -> None:
     """Insert and complete all items, as an engine does whose items give nothing."""
     barrier_id = await coordinator.create_barrier("run", "asset", None, sealed=False)
     for keys in pages(items, page):
@@ -50,7 +59,7 @@ async def scatter(coordinator: Any, items: int, page: int) -> None:
 async def in_sqlite(items: int, page: int, folder: Path) -> None:
     """Scatter with the SQLite coordinator."""
     async with SqliteScatterCoordinator(folder / "scatter.sqlite3") as coordinator:
-        await scatter(coordinator, items, page)
+        await coordinate(coordinator, items, page)
 
 
 async def bare_sqlite(items: int, page: int, folder: Path) -> None:
@@ -84,7 +93,7 @@ async def bare_sqlite(items: int, page: int, folder: Path) -> None:
 async def in_memory(items: int, page: int, _folder: Path) -> None:
     """Scatter with the memory coordinator."""
     async with MemoryScatterCoordinator() as coordinator:
-        await scatter(coordinator, items, page)
+        await coordinate(coordinator, items, page)
 
 
 async def bare_dict(items: int, page: int, _folder: Path) -> None:
@@ -128,12 +137,62 @@ async def compare(
     }
 
 
+async def nothing(item: int) -> None:
+    """Work on an item."""
+
+
+async def in_engine(items: int, page: int, _folder: Path) -> None:
+    """Scatter the items as an asset."""
+
+    @scatter(lambda: range(items), fold=count, initial=0, page_size=page, max_concurrent=WORKERS)
+    async def scattered(item: int) -> None:
+        return await nothing(item)
+
+    async with Runtime(event_sink=None) as runtime, AssetStore([scattered], runtime) as store:
+        await store.materialize("scattered")
+        assert await store.get("scattered") == items
+
+
+def count(total: int, page: Sequence[tuple[Any, Any]]) -> int:
+    """Fold a page of results."""
+    return total + len(page)
+
+
+async def bare_pool(items: int, page: int, _folder: Path) -> None:
+    """Have as many workers take the items from a memory stream of a page."""
+    send, receive = anyio.create_memory_object_stream[int](page)
+
+    async def work() -> None:
+        async for item in receive:
+            await nothing(item)
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(WORKERS):
+            workers.start_soon(work)
+        async with send:
+            for item in range(items):
+                await send.send(item)
+    receive.close()
+
+
+async def measure_engine_memory(items: int, page: int) -> float:
+    """Return by how many megabytes the peak of traced memory grows in the engine."""
+    await in_engine(page, page, Path())  # what is imported and made once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await in_engine(items, page, Path())
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
 async def measure_memory(items: int, page: int) -> float:
     """Return the megabytes that the memory coordinator takes at its peak."""
     tracemalloc.start()
     try:
         async with MemoryScatterCoordinator() as coordinator:
-            await scatter(coordinator, items, page)
+            await coordinate(coordinator, items, page)
             return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()
@@ -150,10 +209,16 @@ async def main() -> None:
     rows = [
         await compare("sqlite", in_sqlite, bare_sqlite, items, page, 3.0),
         await compare("memory", in_memory, bare_dict, items, page, None),
+        await compare("engine", in_engine, bare_pool, items, page, 2.0),
     ]
     megabytes = await measure_memory(items, page)
+    grown = await measure_engine_memory(items, page)
     if options.json:
-        print(json.dumps({"items": items, "rows": rows, "memory_mb": megabytes}, indent=2))
+        print(
+            json.dumps(
+                {"items": items, "rows": rows, "memory_mb": megabytes, "engine_mb": grown}, indent=2
+            )
+        )
         return
     for row in rows:
         limit = f", wanted at most {row['at_most']}" if row["at_most"] else ""
@@ -162,6 +227,7 @@ async def main() -> None:
             f" bare {row['plain_us']:6.2f} us, ratio {row['ratio']:.2f}{limit}"
         )
     print(f"memory   {megabytes:.1f} MB at the peak for {items} items")
+    print(f"engine   {grown:.1f} MB at the peak for {items} items, wanted below 64")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
@@ -32,6 +33,10 @@ def words():
 
 def of_words(words):
     return words
+
+
+def no_items():
+    return []
 
 
 async def test_each_item_is_worked_on_and_the_results_are_a_dictionary(backends):
@@ -94,7 +99,7 @@ async def test_no_more_items_are_under_way_than_may(backends):
     @scatter(lambda: range(20), max_concurrent=3)
     async def a(item):
         under_way.add(item)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         most.append(len(under_way))
         under_way.remove(item)
 
@@ -150,7 +155,7 @@ async def test_no_more_pages_are_read_than_there_is_work_for(backends):
 
     @scatter(numbers, page_size=10, max_concurrent=2, fold=lambda n, page: n + len(page), initial=0)
     async def a(item):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         done.append(item)
         ahead.append(len(read) - len(done))
 
@@ -292,7 +297,7 @@ async def test_items_begin_no_faster_than_the_rate_allows(backends):
 
     async with backends.open([a]) as store:
         await store.materialize("a")
-    assert [after - before for before, after in zip(times, times[1:], strict=False)] == [0.5] * 4
+    assert [after - before for before, after in pairwise(times)] == [0.5] * 4
 
 
 async def test_a_result_that_cannot_be_stored_is_the_failure_of_its_item(backends):
@@ -318,7 +323,7 @@ async def test_the_items_of_each_partition_are_its_own(backends):
 
 
 async def test_a_scatter_without_items_gathers_nothing(backends):
-    @scatter(lambda: [])
+    @scatter(no_items)
     async def a(_item):
         raise AssertionError
 

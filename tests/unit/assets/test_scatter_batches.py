@@ -10,8 +10,8 @@ from stageflow.assets import (
     AssetDefinitionError,
     AssetFailedError,
     Assets,
-    BatchResultError,
     Batching,
+    BatchResultError,
     ItemFailure,
     asset,
     scatter,
@@ -20,6 +20,10 @@ from stageflow.assets.batching import Former
 from stageflow.contracts.scatter_keys import ScatterKey
 
 pytestmark = pytest.mark.anyio
+
+
+def no_items():
+    return []
 
 
 def formed(batching, items, *, page=1000):
@@ -187,7 +191,7 @@ async def test_a_worker_that_dies_takes_its_item_and_no_other(backends):
 def test_every_wrong_option_of_batches_is_told():
     wrong = Batching(max_items=0, split=list, size=len, on_item_error="ignore")
 
-    @scatter(lambda: [], batch=wrong)
+    @scatter(no_items, batch=wrong)
     async def a(items):
         return items
 
@@ -199,7 +203,7 @@ def test_every_wrong_option_of_batches_is_told():
 
 
 def test_a_batch_has_a_bound():
-    @scatter(lambda: [], batch=Batching())
+    @scatter(no_items, batch=Batching())
     async def a(items):
         return items
 

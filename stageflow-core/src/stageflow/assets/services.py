@@ -54,7 +54,7 @@ class Coordinators:
             PluginError: If one cannot be opened.
         """
         path = getattr(run_store, "path", None)
-        if self._folder is None and isinstance(path, Path):
+        if self._folder is None and isinstance(path, Path) and path.name != ":memory:":
             self._folder = path.parent
         for each in assets.values():
             contract = getattr(each.body, "contract", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -67,6 +68,11 @@ class SqliteRunStore(SqliteCheckpoints, SqliteWaits, SqliteSharedValues):
         waits=True,
         shared_values=True,
     )
+
+    @property
+    def path(self) -> Path:
+        """The file; what belongs beside it may be put in its folder."""
+        return self._database.path
 
     async def create_run(
         self,

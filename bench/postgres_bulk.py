@@ -202,7 +202,8 @@ async def fill_table(database: Database, count: int) -> None:
         "create table bare_rows (id bigint primary key, name text, price numeric, at timestamptz)"
     )
     await database.execute(
-        "insert into bare_rows select n, 'item ' || n, n / 7.0, now() from generate_series(1, $1) n",
+        "insert into bare_rows select n, 'item ' || n, n / 7.0, now()"
+        " from generate_series(1, $1) as n",
         count,
     )
 

@@ -37,7 +37,7 @@ __all__ = (
 
 F = TypeVar("F", bound=Callable[..., object])
 _at_least_one = attrs.validators.ge(1)
-_not_negative = attrs.validators.ge(0)
+_not_negative = attrs.validators.ge(0.0)
 
 
 class _OnDatabase(Protocol):

@@ -9,7 +9,8 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
 
 import anyio
 import attrs
@@ -125,7 +126,7 @@ class PostgresEventSink(Component):
         self._writer = uuid.uuid4()
         self._batch = 0
 
-    async def __aenter__(self) -> PostgresEventSink:
+    async def __aenter__(self) -> Self:
         check_asyncio()
         _ = self._database
         self._loop = asyncio.get_running_loop()
@@ -133,7 +134,12 @@ class PostgresEventSink(Component):
         self._is_open = True
         return self
 
-    async def __aexit__(self, exc_type: Any, exc: Any, traceback: Any) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             await self.aclose()
         except EventSinkError:
@@ -230,9 +236,7 @@ class PostgresEventSink(Component):
         """
         await self.flush()
         chosen = (None if each is None else plain_text(each) for each in (run_id, type))
-        rows = await self._shared.fetch(
-            self._sql["read"], after, *chosen, limit, repeatable=True
-        )
+        rows = await self._shared.fetch(self._sql["read"], after, *chosen, limit, repeatable=True)
         return [
             StoredEvent(
                 id=row["id"],

@@ -231,9 +231,7 @@ class PostgresIOManager(Component):
             hint="Restore a back-up, or materialize the asset again.",
         )
 
-    async def _write_chunks(
-        self, connection: Connection, number: int, file: IO[bytes]
-    ) -> None:
+    async def _write_chunks(self, connection: Connection, number: int, file: IO[bytes]) -> None:
         file.seek(0)
         place = 0
         while chunk := file.read(self._chunk_bytes):

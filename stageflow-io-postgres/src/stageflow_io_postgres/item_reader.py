@@ -1,4 +1,4 @@
-"""PostgresItemReader: rows of a table or a query, page by page, by their key and never by OFFSET."""
+"""PostgresItemReader: rows of a table or a query, page by page, in the order of their key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
@@ -228,21 +229,17 @@ class PostgresItemReader:
     # --- the rest -----------------------------------------------------------------------
 
     async def _primary_key(self, settings: PostgresReaderSettings) -> tuple[str, ...]:
-        hint = "Name columns whose values tell the rows apart: key = [\"id\"]."
+        hint = 'Name columns whose values tell the rows apart: key = ["id"].'
         if settings.table is None:
             raise ReaderQueryError("The rows of the query have no order.", hint=hint)
-        rows = await self._database.fetch(
-            _PRIMARY_KEY, _table(settings.table), repeatable=True
-        )
+        rows = await self._database.fetch(_PRIMARY_KEY, _table(settings.table), repeatable=True)
         if not rows:
             raise ReaderQueryError(
                 f"There is no table {settings.table!r} with a primary key.", hint=hint
             )
         return tuple(row["attname"] for row in rows)
 
-    async def _converters(
-        self, reading: _Reading
-    ) -> Mapping[str, Callable[[Any], Any]]:
+    async def _converters(self, reading: _Reading) -> Mapping[str, Callable[[Any], Any]]:
         """Return what becomes of values, by column, where they do not stay as they come."""
 
         async def look(connection: Connection) -> Any:
@@ -271,7 +268,7 @@ class PostgresItemReader:
 
     def _check_apart(self, reading: _Reading, rows: list[Row]) -> None:
         keys = [_key_of(reading, row) for row in rows]
-        for first, second in zip(keys, keys[1:], strict=False):
+        for first, second in pairwise(keys):
             if first == second:
                 raise ItemKeyError(
                     f"Rows of {reading.source} have the same values in the key {reading.key}.",

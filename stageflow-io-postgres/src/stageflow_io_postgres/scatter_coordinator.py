@@ -189,12 +189,13 @@ class PostgresScatterCoordinator(Component):
         if barrier.status is not BarrierStatus.COMPLETE:
             raise BarrierNotCompleteError(barrier_id, barrier.status)
         pairs: list[tuple[ScatterKey, Any]] = []
-        rows, start = [None], 0
-        while rows:
-            rows = await self._outcomes(barrier, start, _COMPLETED, _GATHERED)
-            for number, key, outcome in rows:
-                pairs.append((ScatterKey(key, self._codec), self._decode(outcome, barrier_id)))
-                start = number + 1
+        start = 0
+        while rows := await self._outcomes(barrier, start, _COMPLETED, _GATHERED):
+            pairs += [
+                (ScatterKey(key, self._codec), self._decode(outcome, barrier_id))
+                for _, key, outcome in rows
+            ]
+            start = rows[-1][0] + 1
         return ScatterResults(pairs, self._codec)
 
     async def cancel(self, barrier_id: str) -> None:
@@ -217,9 +218,7 @@ class PostgresScatterCoordinator(Component):
     async def status(self, barrier_id: str) -> BarrierState:
         """See `ScatterCoordinator.status`."""
         barrier = await self._look(barrier_id)
-        claimed = await self._database.fetchval(
-            self._sql["claimed"], barrier.seq, repeatable=True
-        )
+        claimed = await self._database.fetchval(self._sql["claimed"], barrier.seq, repeatable=True)
         return barrier.state(claimed)
 
     # --- claims -------------------------------------------------------------------------
@@ -359,9 +358,7 @@ class PostgresScatterCoordinator(Component):
             raise BarrierSealedError(barrier.id)
 
     async def _look(self, barrier_id: str) -> _Barrier:
-        row = await self._database.fetchrow(
-            self._sql["look"], digest(barrier_id), repeatable=True
-        )
+        row = await self._database.fetchrow(self._sql["look"], digest(barrier_id), repeatable=True)
         return _Barrier.of(row, barrier_id)
 
     async def _decided(self, using: Connection | Database, barrier: _Barrier) -> BarrierStatus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import asyncpg
 import pytest
 from asyncpg.exceptions import ClientConfigurationError, InternalClientError, PostgresError
@@ -10,6 +12,11 @@ from stageflow.testing import ErrorNormalizerConformance
 from stageflow_io_postgres.error_normalizer import PostgresErrorNormalizer
 
 pytestmark = pytest.mark.anyio
+
+
+def said(code):
+    return PostgresError.new({"C": code, "M": f"said {code}"})
+
 
 RETRYABLE = {
     "08006", "08001", "40001", "40P01", "53300", "53200", "55P03", "57014", "57P01", "57P03",
@@ -20,16 +27,18 @@ PERMANENT = {
     "53100", "54000", "XX000", "XX001", "40002", "0A000", "P0001",
 }  # fmt: skip
 
+EXAMPLES = {
+    **{code: (said(code), True) for code in RETRYABLE},
+    **{code: (said(code), False) for code in PERMANENT},
+    "lost": (asyncpg.InterfaceError("connection is closed"), True),
+    "misused": (asyncpg.InterfaceError("another operation is in progress"), False),
+    "configured": (ClientConfigurationError("no host"), False),
+    "internal": (InternalClientError("oh"), False),
+}
+
 
 class TestPostgresErrorNormalizer(ErrorNormalizerConformance):
-    examples = {
-        **{code: (PostgresError.new({"C": code, "M": f"said {code}"}), True) for code in RETRYABLE},
-        **{code: (PostgresError.new({"C": code, "M": f"said {code}"}), False) for code in PERMANENT},
-        "lost": (asyncpg.InterfaceError("connection is closed"), True),
-        "misused": (asyncpg.InterfaceError("another operation is in progress"), False),
-        "configured": (ClientConfigurationError("no host"), False),
-        "internal": (InternalClientError("oh"), False),
-    }
+    examples = MappingProxyType(EXAMPLES)
 
     @pytest.fixture
     def normalizer(self):

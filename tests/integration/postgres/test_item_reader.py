@@ -33,6 +33,7 @@ TABLE = """
         note text, facts jsonb, others uuid[], primary key (region, id)
     )
 """
+INSERT = 'insert into "Odd orders" values ($1, $2, $3, $4, $5, $6, $7, $8)'
 
 
 @pytest.fixture
@@ -40,8 +41,7 @@ async def orders(database):
     await database.execute(TABLE)
     for row in reversed(ROWS):
         written = {**row, "facts": json.dumps(row["facts"])}
-        marks = ", ".join(f"${number}" for number in range(1, len(row) + 1))
-        await database.execute(f'insert into "Odd orders" values ({marks})', *written.values())
+        await database.execute(INSERT, *written.values())
     yield database
     await database.execute('drop table "Odd orders"')
 

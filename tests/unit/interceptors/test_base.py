@@ -202,7 +202,9 @@ class TestBefore:
             (InterceptorResult(stage_ran=False, error="Not authenticated"), "Not authenticated"),
             (InterceptorResult(error="Not authenticated"), "Not authenticated"),
             (InterceptorResult(stage_ran=False, result={"x": 1}, error="both"), "both"),
-            (InterceptorResult(stage_ran=False, error=""), ""),
+            (InterceptorResult(stage_ran=False, error=""), "it gave no reason"),
+            (False, "its before() gave False, not an InterceptorResult"),
+            ({"allowed": False}, "not an InterceptorResult"),
             (InterceptorResult(stage_ran=False), "neither"),
         ],
     )

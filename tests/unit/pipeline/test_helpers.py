@@ -11,6 +11,7 @@ from stageflow import (
     Pipeline,
     PipelineBuilder,
     PipelineContext,
+    PipelineValidationError,
     StageOutput,
     StageStatus,
     UnifiedStageExecutionError,
@@ -182,3 +183,22 @@ class TestFluent:
         first = FluentPipelineBuilder("p").stage("a", runs)
         first.linear_chain(2, make())
         assert first.builder.stage_names() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda b: with_linear_chain(b, "3", make()), "count is '3'"),
+        (lambda b: with_parallel_stages(b, 1.5, make()), "count is 1.5"),
+        (lambda b: with_linear_chain(b, 1, lambda index: None), r"stage_factory\(0\) is None"),
+        (lambda b: with_parallel_stages(b, 1, lambda index: ("a",)), r"is \('a',\)"),
+        (lambda b: with_fan_out_fan_in(b, runs, 1, make(), ("z", runs)), "fan_out_stage is"),
+        (lambda b: with_fan_out_fan_in(b, ("a", runs), 1, make(), "ab"), "fan_in_stage is 'ab'"),
+        (lambda b: with_conditional_branch(b, None, {}), "router_stage is None"),
+        (lambda b: with_conditional_branch(b, ("r", runs), {"x": runs}), r"branches\['x'\] is"),
+        (lambda b: with_conditional_branch(b, ("r", runs), {}, runs), "merge_stage is"),
+    ],
+)
+def test_what_is_no_stage_is_named(builder: Any, declare: Any, said: str) -> None:
+    with pytest.raises(PipelineValidationError, match=said):
+        declare(builder)

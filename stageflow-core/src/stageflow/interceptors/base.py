@@ -156,8 +156,13 @@ class BaseInterceptor:
         return output
 
     def _decided(self, stage: str, decided: InterceptorResult) -> StageOutput | None:
+        given: object = decided
+        if not isinstance(given, InterceptorResult):
+            # Whatever it was meant to say, a stage that may have been denied does not run.
+            why = f"its before() gave {given!r:.100}, not an InterceptorResult or None"
+            raise InterceptorDeniedError(stage, self.name, why)
         if decided.error is not None:
-            raise InterceptorDeniedError(stage, self.name, decided.error)
+            raise InterceptorDeniedError(stage, self.name, decided.error or "it gave no reason")
         if decided.result is not None:
             return output_of(decided.result, stage)
         if not decided.stage_ran:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from stageflow._engine.plan import choice_fault
+from stageflow._engine.validation import raise_faults
 from stageflow.pipeline.builder import PipelineBuilder
 from stageflow.pipeline.graph import UnifiedStageGraph
 from stageflow.pipeline.pipeline import Pipeline
@@ -45,8 +47,7 @@ def with_linear_chain(
         first_depends_on: What the first one depends on.
     """
     before = first_depends_on
-    for index in range(count):
-        name, runner = stage_factory(index)
+    for name, runner in _made(builder, count, stage_factory):
         builder = builder.with_stage(name, runner, dependencies=before)
         before = name
     return builder
@@ -85,10 +86,10 @@ def with_fan_out_fan_in(
         fan_in_stage: Name and runner of the stage that waits for them all.
         fan_out_depends_on: What the stage in front depends on.
     """
-    first, runner = fan_out_stage
+    first, runner = _named(builder, "fan_out_stage", fan_out_stage)
     builder = builder.with_stage(first, runner, dependencies=fan_out_depends_on)
     builder, workers = _parallel(builder, parallel_count, parallel_factory, first)
-    last, runner = fan_in_stage
+    last, runner = _named(builder, "fan_in_stage", fan_in_stage)
     return builder.with_stage(last, runner, dependencies=workers or first)
 
 
@@ -112,15 +113,16 @@ def with_conditional_branch(
         merge_stage: Name and runner of the stage that waits for all branches.
         router_depends_on: What the router depends on.
     """
-    router, runner = router_stage
+    router, runner = _named(builder, "router_stage", router_stage)
     builder = builder.with_stage(router, runner, dependencies=router_depends_on)
-    for key, (name, runner) in branches.items():
+    for key, branch in branches.items():
+        name, runner = _named(builder, f"branches[{key!r}]", branch)
         builder = builder.with_stage(
             name, runner, dependencies=router, conditional=True, branch_key=key
         )
     if merge_stage is None:
         return builder
-    merge, runner = merge_stage
+    merge, runner = _named(builder, "merge_stage", merge_stage)
     names = [name for name, _ in branches.values()]
     return builder.with_stage(merge, runner, dependencies=names or router)
 
@@ -165,12 +167,16 @@ class FluentPipelineBuilder:
         builder = with_linear_chain(
             self._builder, count, stage_factory, first_depends_on=self._last
         )
-        return self if count <= 0 else self._after(builder, tuple(builder.stage_names()[-1:]))
+        return (
+            self
+            if builder is self._builder
+            else self._after(builder, tuple(builder.stage_names()[-1:]))
+        )
 
     def parallel(self, count: int, stage_factory: StageFactory) -> FluentPipelineBuilder:
         """Add stages side by side after what was added last; what follows waits for them all."""
         builder, names = _parallel(self._builder, count, stage_factory, self._last)
-        return self if count <= 0 else self._after(builder, names)
+        return self._after(builder, names) if names else self
 
     def fan_out_fan_in(
         self,
@@ -219,8 +225,23 @@ def _parallel(
     # The names are read by every stage, so an iterator must not run out after the first.
     before = depends_on if depends_on is None or isinstance(depends_on, str) else tuple(depends_on)
     names = []
-    for index in range(count):
-        name, runner = stage_factory(index)
+    for name, runner in _made(builder, count, stage_factory):
         builder = builder.with_stage(name, runner, dependencies=before)
         names.append(name)
     return builder, tuple(names)
+
+
+def _made(builder: Builder, count: int, stage_factory: StageFactory) -> Iterator[NamedStage]:
+    given: object = count
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise_faults([choice_fault("count", given, "a whole number")], pipeline=builder.name)
+    for index in range(count):
+        yield _named(builder, f"stage_factory({index})", stage_factory(index))
+
+
+def _named(builder: Builder, parameter: str, given: Any) -> NamedStage:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        wanted = "a name and a runner, such as ('parse', parse)"
+        raise_faults([choice_fault(parameter, given, wanted)], pipeline=builder.name)
+    name, runner = given
+    return name, runner

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from stageflow.assets import Batching, ItemFailure, scatter
+from stageflow.assets import Batching, ItemFailure, Route, asset, route, scatter
 
-__all__ = ("batched", "crashing", "parsed")
+__all__ = ("batched", "crashing", "fork", "parsed", "way")
 
 
 @scatter(lambda: ["1", "2"], executor="inline", batch=Batching(max_items=1, shared=lambda: "x"))
@@ -30,3 +30,13 @@ def crashing(item: str, ctx: Any) -> int:
     if item == "dies":
         os._exit(3)
     return os.getpid()
+
+
+@route(["way"], executor="inline")
+def fork() -> Route:
+    return Route("way", "it is the only one")
+
+
+@asset
+def way() -> int:
+    return 1

@@ -78,6 +78,10 @@ class Coordinators:
         found: ParallelCoordinator = self._opened["parallel_coordinator"]
         return found
 
+    def has(self, contract: str) -> bool:
+        """Return whether a coordinator was needed, and is open."""
+        return contract in self._opened
+
     @property
     def routing(self) -> RoutingCoordinator:
         """Keeps decisions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.io_manager import AssetNotFoundError
 from stageflow.contracts.logs import get_logger
 from stageflow.contracts.partitions import Partition
+from stageflow.contracts.routing_coordinator import RoutingCoordinatorCapabilities
 from stageflow.contracts.run_store import RunStoreCapabilities
 from stageflow.errors import ConfigurationError
 from stageflow.events.delivery import deliver
@@ -401,6 +403,20 @@ class AssetStore:
         facts = {"asset": found.name, "partition": text, "partition_key": key}
         self.tell("asset.invalidated", {**facts, "was_there": forgotten or had_data})
         return forgotten or had_data
+
+    async def prune_decisions(self, older_than: timedelta) -> int:
+        """Forget the decisions of routers that are older; return how many.
+
+        The data of the routers stay, and nothing is decided anew because of it. What a run that
+        died had decided is decided again by the run that takes over.
+        """
+        if not self._coordinators.has("routing_coordinator"):
+            return 0  # none of the assets is a router
+        routing: Any = self._coordinators.routing
+        if not RoutingCoordinatorCapabilities.of(routing).retention:
+            return 0
+        pruned: int = await routing.prune(self._clock.now() - older_than)
+        return pruned
 
     # --- telling ----------------------------------------------------------------------------
 

@@ -75,11 +75,12 @@ async def build_target(
                 declared = await declared
         if not is_pipeline(declared):
             raise type_error(f"What {target.text} returns", declared)
-    if hasattr(declared, "build"):
-        options = {} if max_concurrency is None else {"max_concurrency": max_concurrency}
-        return declared.build(**options)
     if max_concurrency is None:
+        while hasattr(declared, "build"):  # a builder may build what is built in turn
+            declared = declared.build()
         return declared
+    if "max_concurrency" in _parameters(getattr(declared, "build", None)):
+        return declared.build(max_concurrency=max_concurrency)
     if hasattr(declared, "with_max_concurrency"):
         return declared.with_max_concurrency(max_concurrency)
     raise OptionError(

@@ -20,13 +20,14 @@ from stageflow.data.pipeline.errors import (
     StageExecutionException,
     StageTimeoutException,
 )
-from stageflow.data.pipeline.pipeline import Pipeline, run_pipeline
+from stageflow.data.pipeline.pipeline import BuiltPipeline, Pipeline, run_pipeline
 from stageflow.data.pipeline.progress import PipelineProgress, ProgressCallback
 from stageflow.data.pipeline.results import PipelineResult, StageResult
 from stageflow.data.pipeline.retrying import with_retry
 from stageflow.data.pipeline.stages import Stage, create_stage, stage
 
 __all__ = (
+    "BuiltPipeline",
     "CancellationReason",
     "CycleDetectedError",
     "DependencyFailedException",

@@ -41,6 +41,7 @@ class PipelineContext:
     cancel_token: CancellationToken = attrs.field(factory=CancellationToken, init=False, repr=False)
     pause_gate: PauseGate = attrs.field(factory=PauseGate, init=False, repr=False)
     _execution: Execution | None = attrs.field(default=None, init=False, repr=False)
+    _started: set[str] = attrs.field(factory=set, init=False, repr=False)
 
     def set(self, key: str, value: Any) -> None:
         """Store *value* under *key* for the other handlers of this execution."""
@@ -67,6 +68,16 @@ class PipelineContext:
         """Return how far the execution is, or None if there is none."""
         return None if self._execution is None else self._execution.progress()
 
+    def get_execution_key(self, stage_id: str) -> str:
+        """Return a text that names what a stage does in this execution, for calls outside.
+
+        It is the same for all attempts of the stage, also after the execution was interrupted and
+        went on elsewhere; whoever is called can tell by it what was done already.
+        """
+        if self._execution is None:
+            return f"{self.pipeline_id}/{stage_id}"
+        return self._execution.execution_key(stage_id)
+
     def cancel(self, reason: CancellationReason = CancellationReason.USER_REQUESTED) -> None:
         """Ask the execution to stop; it does at once, and the first reason stays."""
         self.cancel_token.cancel(reason.value)
@@ -83,7 +94,11 @@ class PipelineContext:
         if self._execution is not None and self._execution.stopped_because is not None:
             return self._execution.stopped_because
         reason = self.cancel_token.reason
-        return None if reason is None else CancellationReason(reason)
+        if reason is None:
+            return None
+        # A durable run can be cancelled by anybody, for reasons in their own words.
+        known = reason in CancellationReason._value2member_map_
+        return CancellationReason(reason) if known else CancellationReason.EXTERNAL
 
     def check_cancelled(self) -> None:
         """Do nothing while the execution goes on; for threads, which cannot be interrupted.
@@ -114,6 +129,12 @@ class PipelineContext:
         await self.pause_gate.wait()
         # A cancellation that opened the gate takes effect here.
         await anyio.lowlevel.checkpoint()
+
+    def note_start(self, stage_id: str) -> bool:
+        """Note that a stage has started; return whether it is the first time here."""
+        is_first = stage_id not in self._started
+        self._started.add(stage_id)
+        return is_first
 
     def belong_to(self, execution: Execution) -> None:
         """Answer for *execution* from now on; a context does so for one only.

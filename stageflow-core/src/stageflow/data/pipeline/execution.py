@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 import attrs
 
@@ -53,8 +54,12 @@ class Execution:
         config: How they run.
         options: What every execution of the pipeline is given.
         context: What the handlers share; made anew unless given.
-        initial_input: For the stages without dependencies.
         on_progress: Is told how far it is.
+        run_id: Its identity as a run; the context's, if it has one, or a new one unless given.
+
+    Attributes:
+        context: What the handlers share.
+        run_id: Its identity as a run.
 
     Raises:
         PipelineException: If *context* was used before.
@@ -67,39 +72,59 @@ class Execution:
         config: PipelineConfig,
         options: RunOptions,
         *,
-        context: PipelineContext | None,
-        initial_input: Any,
-        on_progress: ProgressCallback | None,
+        context: PipelineContext | None = None,
+        on_progress: ProgressCallback | None = None,
+        run_id: UUID | None = None,
     ) -> None:
-        run_id = options.new_id()
-        self.context = context or PipelineContext(str(run_id), config)
+        self.run_id = run_id or _uuid_of(context) or options.new_id()
+        self.context = context or PipelineContext(str(self.run_id), config)
         self.context.belong_to(self)
         self._plan = plan
         self._stages = stages
         self._config = config
+        self._options = options
         self._on_progress = on_progress
         self._limit = config.timeout.pipeline_timeout_seconds
-        self._ended = 0
-        self._executed = 0
-        shared = RunContext(
-            pipeline_run_id=run_id,
-            inputs={CONTEXT: self.context, INITIAL: initial_input},
+        self._heard = 0
+        self._heard_executed = 0
+        self._restored: frozenset[str] = frozenset()
+        self._has_begun = False
+        self._report: RunReport | None = None
+        # Stands for the run until it begins: whoever asks is told that nothing has happened yet.
+        self._run = Run(plan, self.run_context(None), options)
+
+    def run_context(self, initial_input: Any) -> RunContext:
+        """Return the context of a run of it, as it may be stored."""
+        return RunContext(
+            pipeline_run_id=self.run_id,
+            inputs={INITIAL: initial_input},
             cancel_token=self.context.cancel_token,
         )
-        options = attrs.evolve(
-            options,
-            cleanup_timeout=config.timeout.cleanup_timeout_seconds,
-            timeout=self._limit,
-            thread_grace=config.timeout.grace_period_seconds,
-            pause_gate=self.context.pause_gate,
-            listeners=(*options.listeners, *([self._hear] if on_progress else ())),
-        )
-        self._run = Run(plan, shared, options)
 
-    async def execute(self) -> PipelineResult:
-        """Run every stage and return how it went."""
-        report = await self._run.execute()
-        run = self._run
+    async def execute(self, ctx: RunContext, options: RunOptions | None = None) -> RunReport:
+        """Run every stage in *ctx*, and report how it went."""
+        own = self.context.cancel_token
+        if ctx.cancel_token is not own:
+            # A run that goes on brings a token of its own; either stops both.
+            own.on_cancel(lambda: ctx.mark_canceled(own.reason or ""))
+            ctx.cancel_token.on_cancel(lambda: own.cancel(ctx.cancel_token.reason or ""))
+        ctx.inputs = {**ctx.inputs, CONTEXT: self.context}
+        options = options or self._options
+        if ctx.journal is not None and ctx.journal.is_over:
+            options = attrs.evolve(options, timeout=None)  # nothing runs that could be late
+        hear = () if self._on_progress is None else (self._hear,)
+        options = attrs.evolve(
+            options, pause_gate=self.context.pause_gate, listeners=(*options.listeners, *hear)
+        )
+        self._run = Run(self._plan, ctx, options)
+        self._has_begun = True
+        self._report = await self._run.execute()
+        return self._report
+
+    def result(self) -> PipelineResult:
+        """Return how it went; asked when it is over."""
+        report, run = self._report, self._run
+        assert report is not None
         results = {name: self._stage_result(number) for number, name in enumerate(self._plan.names)}
         status = self._status(report, results)
         reason: CancellationReason | None = None
@@ -115,6 +140,7 @@ class Execution:
             cancellation_reason=reason,
             metadata=_totals(results) if self._config.collect_metrics else {},
             timeout_seconds=self._limit if report.timed_out else None,
+            run_id=self.run_id,
         )
 
     # What the context is asked.
@@ -149,17 +175,23 @@ class Execution:
         waits = any(run.outputs[dependency] is None for dependency in needs)
         return StageStatus.PENDING if waits else StageStatus.QUEUED
 
+    def execution_key(self, stage_id: str) -> str:
+        """Return a text that names what a stage does, the same for all its attempts."""
+        self._number(stage_id)
+        return self._run.execution_key(stage_id)
+
     def progress(self) -> PipelineProgress:
         """Return how far it is."""
         run = self._run
         ended = [number for number, output in enumerate(run.outputs) if output is not None]
-        executed = sum(run.starts[number] is not None for number in ended)
+        executed = sum(run.starts[number] is not None for number in ended) - len(run.restored)
         return self._progress(None, None, len(ended), executed)
 
     def _progress(
         self, stage_id: str | None, status: StageStatus | None, ended: int, executed: int
     ) -> PipelineProgress:
-        elapsed = self._run.clock.monotonic() - self._run.began
+        run = self._run
+        elapsed = run.clock.monotonic() - run.began if self._has_begun else 0.0
         left = len(self._plan) - ended
         return PipelineProgress(
             pipeline_id=self.context.pipeline_id,
@@ -178,12 +210,15 @@ class Execution:
         if status is None and type not in _ENDS:
             return
         stage = facts["stage"]
+        if self._is_restored(stage):
+            return  # that it ended is news for the log only
         if status is None:
             status = self.status_of(stage)
             # Counted here, since to count anew for each of many stages would cost their square.
-            self._ended += 1
-            self._executed += self._run.starts[self._plan.index[stage]] is not None
-        self._on_progress(self._progress(stage, status, self._ended, self._executed))
+            self._heard += 1
+            self._heard_executed += self._run.starts[self._plan.index[stage]] is not None
+        ended = self._heard + len(self._run.restored)
+        self._on_progress(self._progress(stage, status, ended, self._heard_executed))
 
     def _number(self, stage_id: str) -> int:
         number = self._plan.index.get(stage_id)
@@ -213,6 +248,7 @@ class Execution:
             attempt_count=found.metadata["attempts"] if executed else 0,
             metrics=self._metrics(number, found) if self._config.collect_metrics else {},
             critical=stage.critical,
+            restored=self._is_restored(found.name),
         )
 
     def _ending(self, number: int, found: EngineResult) -> _Ending:
@@ -235,6 +271,12 @@ class Execution:
             stopped = PipelineTimeoutException(self._limit)
             return StageStatus.TIMED_OUT, stopped.message, stopped
         return StageStatus.CANCELLED, found.data.get("cancel_reason"), None
+
+    def _is_restored(self, stage_id: str) -> bool:
+        restored = self._run.restored
+        if len(self._restored) != len(restored):  # known from when the run goes on
+            self._restored = frozenset(restored)
+        return stage_id in self._restored
 
     @cached_property
     def _failed_before(self) -> Mapping[str, str]:
@@ -278,9 +320,17 @@ class Execution:
         return {
             "attempts": found.metadata["attempts"],
             "duration_ms": found.duration_ms,
-            "queued_ms": (began - max(ready, default=run.began)) * 1000.0,
+            # What ended before the run went on may have begun before it did.
+            "queued_ms": max(0.0, began - max(ready, default=run.began)) * 1000.0,
             "thread_abandoned": found.metadata.get("thread_abandoned", False),
         }
+
+
+def _uuid_of(context: PipelineContext | None) -> UUID | None:
+    try:
+        return None if context is None else UUID(context.pipeline_id)
+    except ValueError:
+        return None  # it is called as its user likes
 
 
 def _totals(results: Mapping[str, StageResult]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def runner_for(
             args, named = arguments(ctx)
             return StageOutput.ok({VALUE: await function(*args, **named)})
 
-        return execute
+        return _named_as(function, execute)
 
     def call(ctx: StageContext) -> StageOutput | Awaitable[StageOutput]:
         args, named = arguments(ctx)
@@ -120,7 +120,15 @@ def runner_for(
         return _later(value) if inspect.isawaitable(value) else StageOutput.ok({VALUE: value})
 
     call.__name__ = getattr(function, "__name__", call.__name__)
-    return call
+    return _named_as(function, call)
+
+
+def _named_as(function: Any, runner: Callable[[StageContext], Any]) -> Callable[..., Any]:
+    """Have *runner* called as *function* is where the plan of a stored run is compared."""
+    function = inspect.unwrap(function)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    runner.__module__, runner.__qualname__ = named.__module__, named.__qualname__
+    return runner
 
 
 async def _later(value: Awaitable[Any]) -> StageOutput:
@@ -143,11 +151,15 @@ def _stage_runner(
     if not with_input and not _takes(handler, 1):
         faults.append(_handler_fault(stage, "handler", "takes other arguments than it gets"))
 
-    def arguments(ctx: StageContext) -> _Arguments:
+    def register_cleanup(ctx: StageContext, _output: StageOutput | None = None) -> None:
         context: PipelineContext = ctx.inputs.ports[CONTEXT]
-        if clean_up is not None and ctx.attempt == 1:
+        if clean_up is not None and context.note_start(stage.stage_id):
             callback = partial(_clean_up, clean_up, context, config.cleanup_on_cancel)
             ctx.register_cleanup(callback, name=stage.stage_id)
+
+    def arguments(ctx: StageContext) -> _Arguments:
+        context: PipelineContext = ctx.inputs.ports[CONTEXT]
+        register_cleanup(ctx)
         if not with_input:
             return (context,), {}
         if not needs:
@@ -157,7 +169,11 @@ def _stage_runner(
             return (context,), results
         return (context, results if len(needs) > 1 else results[needs[0]]), {}
 
-    return runner_for(handler, arguments)
+    runner: Any = runner_for(handler, arguments)
+    if clean_up is not None:
+        # A stage that ended before an interruption is cleaned up after, too.
+        runner.on_resume = register_cleanup
+    return runner  # type: ignore[no-any-return]
 
 
 async def _clean_up(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 import attrs
 
 from stageflow._engine.plan import Plan, compile_plan
-from stageflow._engine.run import RunOptions
+from stageflow._engine.run import RunOptions, RunReport
 from stageflow._engine.validation import fault
+from stageflow.context import PipelineContext as RunContext
 from stageflow.data.pipeline.config import CancellationReason, PipelineConfig, PipelineStatus
 from stageflow.data.pipeline.context import PipelineContext
 from stageflow.data.pipeline.execution import Execution
-from stageflow.data.pipeline.handlers import Obedience, make_node
+from stageflow.data.pipeline.handlers import INITIAL, Obedience, make_node
 from stageflow.data.pipeline.progress import ProgressCallback
 from stageflow.data.pipeline.results import PipelineResult
 from stageflow.data.pipeline.stages import Stage
 
 if TYPE_CHECKING:
     from stageflow.contracts.clock import Clock
+    from stageflow.runtime import Durability, OnChange, Runtime
 
-__all__ = ("Pipeline", "run_pipeline")
+__all__ = ("BuiltPipeline", "Pipeline", "run_pipeline")
 
 
 class Pipeline:
@@ -99,12 +103,23 @@ class Pipeline:
         """
         self._compiled()
 
+    def build(self) -> BuiltPipeline:
+        """Return the pipeline as a `Runtime` runs it, and resumes and recovers runs of it.
+
+        Raises:
+            PipelineValidationError: If anything is wrong with it; it lists every fault.
+        """
+        return BuiltPipeline(self)
+
     async def execute(
         self,
         initial_input: Any = None,
         *,
         raise_on_error: bool = False,
         context: PipelineContext | None = None,
+        runtime: Runtime | None = None,
+        durability: Durability | None = None,
+        run_id: UUID | str | None = None,
     ) -> PipelineResult:
         """Run every stage and return how it went, also if stages failed.
 
@@ -113,26 +128,76 @@ class Pipeline:
             raise_on_error: Whether to raise what kept the pipeline from completing.
             context: What the handlers share, for who wants to watch or stop this execution
                 alone; made anew unless given.
+            runtime: Records the run, and gives it its backends; must be open.
+            durability: What *runtime* keeps of the run, and when: `none`, `exit` or `step`; the
+                runtime's choice unless given. `resume_run` goes on with what was kept.
+            run_id: The run's identity; a new one unless given here or by *context*.
 
         Raises:
             PipelineValidationError: If anything is wrong with the pipeline.
             PipelineException: With *raise_on_error*, as `PipelineResult.raise_for_status` does;
                 or if *context* was used before.
+            DurabilityError: If the run store of *runtime* cannot keep that much.
+            CodecError: If the *initial_input* of a durable run cannot be stored.
+            StorageError: If a durable run cannot be kept any longer.
+            TypeError: If a *durability* is given without a *runtime*.
         """
-        execution = Execution(
-            self._compiled(),
-            {stage.stage_id: stage for stage in self._stages},
-            self._config,
-            self._options,
-            context=context,
-            initial_input=initial_input,
-            on_progress=self._on_progress,
-        )
+        if durability is not None and runtime is None:
+            raise TypeError("Only a runtime can keep anything: give execute one.")
+        built = self.build()
+        execution = built.begin(context, _uuid(run_id))
+        ctx = execution.run_context(initial_input)
+        with self._under_way(execution):
+            if runtime is None:
+                await execution.execute(ctx)
+            else:
+                await runtime.run(built, context=ctx, durability=durability, raise_on_error=False)
+        return self._concluded(execution, raise_on_error=raise_on_error)
+
+    async def resume_run(
+        self,
+        run_id: UUID | str,
+        *,
+        runtime: Runtime,
+        on_change: OnChange = "refuse",
+        raise_on_error: bool = False,
+        context: PipelineContext | None = None,
+    ) -> PipelineResult:
+        """Go on with a durable run of this pipeline, and return how it went in all.
+
+        What had completed is not executed again; its results say `restored`. What handlers have
+        stored in their context is not kept, and time limits begin anew.
+
+        Args:
+            run_id: The run: `PipelineResult.run_id`.
+            runtime: Has the run store that keeps it; must be open.
+            on_change: What to do if the pipeline has changed since, as for `Runtime.resume`.
+            raise_on_error: Whether to raise what kept the pipeline from completing.
+            context: What the handlers share; made anew unless given.
+
+        Raises:
+            RunNotFoundError: If there is no such run.
+            RunNotResumableError: If too little was kept of it.
+            LeaseHeldError: If a process that may be alive has it.
+            PlanChangedError: If the pipeline has changed, and *on_change* is `refuse`.
+            PipelineException: As `execute` does.
+        """
+        built = self.build()
+        execution = built.begin(context, _uuid(run_id))
+        with self._under_way(execution):
+            await runtime.resume(execution.run_id, built, on_change=on_change, raise_on_error=False)
+        return self._concluded(execution, raise_on_error=raise_on_error)
+
+    @contextmanager
+    def _under_way(self, execution: Execution) -> Iterator[None]:
         self._executions.append(execution)
         try:
-            result = self._result = await execution.execute()
+            yield
         finally:
             self._executions.remove(execution)
+
+    def _concluded(self, execution: Execution, *, raise_on_error: bool = False) -> PipelineResult:
+        result = self._result = execution.result()
         if raise_on_error:
             result.raise_for_status()
         return result
@@ -169,6 +234,71 @@ class Pipeline:
                 known_faults=faults,
             )
         return self._plan
+
+
+class BuiltPipeline:
+    """A pipeline of functions as a `Runtime` runs it; made by `Pipeline.build`.
+
+    Args:
+        pipeline: What it is built of; stages that are added later are not in it.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._stages = {stage.stage_id: stage for stage in pipeline.stages}
+        self._begun: Execution | None = None
+        self.plan = pipeline._compiled()
+        limits = pipeline.config.timeout
+        self.options = attrs.evolve(
+            pipeline._options,
+            cleanup_timeout=limits.cleanup_timeout_seconds,
+            timeout=limits.pipeline_timeout_seconds,
+            thread_grace=limits.grace_period_seconds,
+        )
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.plan.name
+
+    def begin(
+        self, context: PipelineContext | None = None, run_id: UUID | None = None
+    ) -> Execution:
+        """Return the execution that the next run with this identity is.
+
+        Raises:
+            PipelineException: If *context* was used before.
+        """
+        self._begun = Execution(
+            self.plan,
+            self._stages,
+            self._pipeline.config,
+            self.options,
+            context=context,
+            on_progress=self._pipeline._on_progress,
+            run_id=run_id,
+        )
+        return self._begun
+
+    def check_inputs(self, given: Mapping[str, Any]) -> None:
+        """Return: all that stages are given from outside is the `initial_input`, or None."""
+
+    async def execute(self, ctx: RunContext, options: RunOptions | None = None) -> RunReport:
+        """Run it and report how it went."""
+        begun, self._begun = self._begun, None  # a runtime may keep this for other runs
+        if begun is not None and begun.run_id == ctx.pipeline_run_id:
+            return await begun.execute(ctx, options)
+        execution = self.begin(run_id=ctx.pipeline_run_id)
+        self._begun = None
+        ctx.inputs = {INITIAL: None, **ctx.inputs}
+        with self._pipeline._under_way(execution):
+            report = await execution.execute(ctx, options)
+        self._pipeline._concluded(execution)
+        return report
+
+
+def _uuid(run_id: UUID | str | None) -> UUID | None:
+    return UUID(run_id) if isinstance(run_id, str) else run_id
 
 
 async def run_pipeline(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import attrs
 
@@ -38,6 +39,8 @@ class StageResult:
         attempt_count: How often it was executed.
         metrics: What was measured.
         critical: Whether its failure stops the pipeline.
+        restored: Whether it did not run here, since it had ended before the execution was
+            interrupted.
     """
 
     stage_id: str
@@ -51,6 +54,7 @@ class StageResult:
     attempt_count: int = 0
     metrics: Mapping[str, Any] = attrs.field(factory=dict)
     critical: bool = True
+    restored: bool = False
 
     @property
     def duration_ms(self) -> float:
@@ -76,6 +80,7 @@ class StageResult:
             "duration_ms": self.duration_ms,
             "attempt_count": self.attempt_count,
             "metrics": dict(self.metrics),
+            "restored": self.restored,
         }
 
 
@@ -93,6 +98,7 @@ class PipelineResult:
         cancellation_reason: Why it was cancelled, if it was.
         metadata: Further facts.
         timeout_seconds: The limit that it exceeded; None unless it took too long.
+        run_id: Its identity as a run, by which a durable one is resumed.
     """
 
     pipeline_id: str
@@ -104,6 +110,7 @@ class PipelineResult:
     cancellation_reason: CancellationReason | None = None
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     timeout_seconds: float | None = None
+    run_id: UUID | None = None
 
     @property
     def duration_ms(self) -> float:
@@ -124,6 +131,11 @@ class PipelineResult:
     def skipped_stages(self) -> list[str]:
         """The stages that were not executed because a dependency had failed."""
         return self._stages(StageStatus.SKIPPED)
+
+    @property
+    def restored_stages(self) -> list[str]:
+        """The stages that did not run here, since they had ended before an interruption."""
+        return [name for name, stage in self.stage_results.items() if stage.restored]
 
     @property
     def is_success(self) -> bool:
@@ -157,6 +169,8 @@ class PipelineResult:
         ]
         for stage in self.stage_results.values():
             line = f"  {stage.stage_id}: {stage.status.name} ({stage.duration_ms:.0f} ms)"
+            if stage.restored:
+                line += ", kept from before"
             if stage.attempt_count > 1:
                 line += f", {stage.attempt_count} attempts"
             lines.append(line if stage.error is None else f"{line}: {stage.error}")
@@ -177,6 +191,8 @@ class PipelineResult:
             "successful_stages": self.successful_stages,
             "failed_stages": self.failed_stages,
             "skipped_stages": self.skipped_stages,
+            "restored_stages": self.restored_stages,
+            "run_id": None if self.run_id is None else str(self.run_id),
             "metadata": dict(self.metadata),
         }
 

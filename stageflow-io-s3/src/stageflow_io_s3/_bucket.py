@@ -26,10 +26,11 @@ from stageflow_io_s3.errors import ConnectionSettingsError
 from stageflow_io_s3.settings import S3Settings
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from obstore import GetResult, PutMode
     from obstore.store import ObjectStore
 
-__all__ = ("Bucket", "ConditionMissed", "Missing", "Stopped", "is_conditional")
+__all__ = ("Bucket", "ConditionMissed", "Missing", "Stopped", "go_on", "is_conditional")
 
 T = TypeVar("T")
 
@@ -61,7 +62,9 @@ class Bucket:
         self.settings: Final = settings
         self.name: Final = settings.url
         self._lock = threading.Lock()
-        self._opened: tuple[ObjectStore, SignedRequests | None] | None = None
+        self._who: tuple[str, Callable[[], Credentials] | None] | None = None
+        self._store: ObjectStore | None = None
+        self._requests: SignedRequests | None = None
         self._is_closed = False
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -94,20 +97,22 @@ class Bucket:
             async with anyio.create_task_group() as group:
                 group.start_soon(watch)
                 await anyio.lowlevel.checkpoint()
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True), suppress(Stopped):
                     result.append(await self.run(call, stop))
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
             if len(errors.exceptions) == 1:
                 raise errors.exceptions[0] from errors.exceptions[0].__cause__
             raise
+        if not result:  # it stopped because this call is cancelled
+            await anyio.lowlevel.checkpoint()
         return result[0]
 
     async def aclose(self) -> None:
         """Refuse further calls; again is no error."""
         self._is_closed = True
-        if self._opened is not None and self._opened[1] is not None:
-            self._opened[1].close()
+        if self._requests is not None:
+            self._requests.close()
         await anyio.lowlevel.checkpoint()
 
     def check_open(self) -> None:
@@ -124,12 +129,26 @@ class Bucket:
     @property
     def store(self) -> ObjectStore:
         """The store of obstore."""
-        return self._open()[0]
+        with self._lock:
+            if self._store is None:
+                self._store = _s3_store(self) if self.settings.is_s3 else _other_store(self)
+            return self._store
 
     @property
     def requests(self) -> SignedRequests | None:
         """What else can be asked; None if it is no S3."""
-        return self._open()[1]
+        with self._lock:
+            if self._requests is None and self.settings.is_s3:
+                self._requests = _signed_requests(self)
+            return self._requests
+
+    def identity(self) -> tuple[str, Callable[[], Credentials] | None]:
+        """Return the region, and what gives credentials; None to ask without. Needs the lock."""
+        if self._who is None:
+            settings = self.settings
+            is_known = not settings.anonymous
+            self._who = settings.identity() if is_known else (settings.region or "us-east-1", None)
+        return self._who
 
     def get(self, key: str, *, head: bool = False) -> GetResult:
         """Return what is there, or what is told of it.
@@ -198,13 +217,13 @@ class Bucket:
         def parts() -> Iterator[Any]:
             if isinstance(file, memoryview):
                 for start in range(0, len(file), size):
-                    _go_on(stop)
+                    go_on(stop)
                     yield file[start : start + size]
             else:
                 while part := file.read(size):
-                    _go_on(stop)
+                    go_on(stop)
                     yield part
-            _go_on(stop)
+            go_on(stop)
 
         try:
             done = obstore.put(
@@ -280,7 +299,7 @@ class Bucket:
         """Return whether the store keeps both conditions, having tried; no if it may not try."""
         from obstore import exceptions
 
-        key = f"{self.settings.prefix}{_PROBE}{uuid.uuid4().hex}"
+        key = f"{self.settings.base}{_PROBE}{uuid.uuid4().hex}"
         try:
             tag = self.put(key, b"1", {}, "create")
             for mode in ("create", {"e_tag": '"0123456789abcdef0123456789abcdef"'}):
@@ -297,14 +316,6 @@ class Bucket:
                 self.delete(key)
         return True
 
-    # --- opening ------------------------------------------------------------------------
-
-    def _open(self) -> tuple[ObjectStore, SignedRequests | None]:
-        with self._lock:
-            if self._opened is None:
-                self._opened = _opened_s3(self) if self.settings.is_s3 else (_other(self), None)
-            return self._opened
-
     def _missing(self, error: FileNotFoundError) -> Exception:
         # `translated` makes the error of a missing bucket from this one.
         return error if code_in(str(error)) == "NoSuchBucket" else Missing()
@@ -320,7 +331,12 @@ def is_conditional(settings: S3Settings) -> bool | None:
     return urlsplit(settings.url).scheme != "file"
 
 
-def _go_on(stop: threading.Event) -> None:
+def go_on(stop: threading.Event) -> None:
+    """Return if somebody still waits.
+
+    Raises:
+        Stopped: Nobody does.
+    """
     if stop.is_set():
         raise Stopped
 
@@ -344,20 +360,21 @@ def _client(settings: S3Settings, address: str | None = None) -> dict[str, Any]:
     }
 
 
-def _opened_s3(bucket: Bucket) -> tuple[ObjectStore, SignedRequests]:
+def _is_path_style(settings: S3Settings) -> bool:
+    said = settings.path_style
+    return settings.address("s3") is not None if said is None else said
+
+
+def _s3_store(bucket: Bucket) -> ObjectStore:
     from obstore.store import S3Store
 
     settings = bucket.settings
     address = settings.address("s3")
-    path_style = settings.path_style if settings.path_style is not None else address is not None
-    if settings.anonymous:
-        region, credentials = settings.region or "us-east-1", None
-    else:
-        region, credentials = settings.identity()
+    region, credentials = bucket.identity()
     config: Any = {
         "region": region,
         "skip_signature": credentials is None,
-        "virtual_hosted_style_request": not path_style,
+        "virtual_hosted_style_request": not _is_path_style(settings),
         **({"endpoint": address} if address else {}),
         **({"server_side_encryption": settings.encryption} if settings.encryption else {}),
         **({"sse_kms_key_id": settings.kms_key_id} if settings.kms_key_id else {}),
@@ -365,21 +382,25 @@ def _opened_s3(bucket: Bucket) -> tuple[ObjectStore, SignedRequests]:
         **settings.options,
     }
     provider = None if credentials is None else partial(_obstore_credentials, credentials)
-    store = S3Store(
+    return S3Store(
         settings.bucket, config=config, credential_provider=provider, **_client(settings, address)
     )
-    requests = SignedRequests(
+
+
+def _signed_requests(bucket: Bucket) -> SignedRequests:
+    settings = bucket.settings
+    region, credentials = bucket.identity()
+    return SignedRequests(
         bucket=settings.bucket,
-        address=address,
+        address=settings.address("s3"),
         region=region,
         credentials=credentials,
-        path_style=path_style,
+        path_style=_is_path_style(settings),
         timeouts=(settings.connect_timeout, settings.timeout),
         retries=settings.retries,
         retry_timeout=settings.retry_timeout,
         storage=bucket.name,
     )
-    return store, requests
 
 
 def _obstore_credentials(credentials: Callable[[], Any]) -> Any:
@@ -394,7 +415,7 @@ def _obstore_credentials(credentials: Callable[[], Any]) -> Any:
     }
 
 
-def _other(bucket: Bucket) -> ObjectStore:
+def _other_store(bucket: Bucket) -> ObjectStore:
     from obstore.exceptions import BaseError
     from obstore.store import MemoryStore, from_url
 

@@ -217,8 +217,9 @@ class SignedRequests:
             from botocore.httpsession import URLLib3Session
             from botocore.utils import get_environ_proxies
 
+            is_secure = self._root.startswith("https:")  # else no certificates need be read
             self._made_session = URLLib3Session(
-                proxies=get_environ_proxies(self._root), timeout=self._timeouts
+                verify=is_secure, proxies=get_environ_proxies(self._root), timeout=self._timeouts
             )
         return self._made_session
 

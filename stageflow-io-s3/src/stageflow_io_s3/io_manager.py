@@ -30,7 +30,7 @@ from stageflow.contracts.serializer import (
 )
 from stageflow.contracts.storage import StorageCorruptError
 from stageflow.contracts.telemetry_emitter import TelemetryEmitter
-from stageflow_io_s3._bucket import Bucket, ConditionMissed, Missing, Stopped, is_conditional
+from stageflow_io_s3._bucket import Bucket, ConditionMissed, Missing, go_on, is_conditional
 from stageflow_io_s3.errors import (
     AccessDeniedError,
     ConditionalWritesError,
@@ -47,6 +47,7 @@ __all__ = ("S3Capabilities", "S3IOManager", "S3IOSettings", "make_s3_io_manager"
 _OPTIONS: Final = ("if_absent", "if_match", "serializer")
 _LONGEST_KEY: Final = 1024
 _CHUNK: Final = 2**20
+_ABOVE_ZERO: Final[Any] = attrs.validators.optional(attrs.validators.gt(0))
 # Without dashes and underscores: some stores take only such names, some proxies drop the others.
 _SERIALIZER: Final = "stageflowserializer"
 _CRC: Final = "stageflowcrc32"
@@ -83,9 +84,7 @@ class S3IOSettings(S3Settings):
     )
     serializer: str | None = None
     conditional_writes: bool | None = None
-    stale_uploads_after: float | None = attrs.field(
-        default=86_400.0, validator=attrs.validators.optional(attrs.validators.gt(0.0))
-    )
+    stale_uploads_after: float | None = attrs.field(default=86_400.0, validator=_ABOVE_ZERO)
 
 
 @attrs.frozen
@@ -222,7 +221,7 @@ class S3IOManager:
     async def list_partitions(self, asset_name: str, **opts: Any) -> Sequence[Partition]:
         """See `PartitionListing.list_partitions`."""
         self._options(opts)
-        folder = f"{self._settings.prefix}{asset_folder(asset_name)}/"
+        folder = f"{self._settings.base}{asset_folder(asset_name)}/"
         return await self._bucket.run(self._partitions, folder)
 
     async def clean_up(self, older_than: float) -> int:
@@ -233,7 +232,7 @@ class S3IOManager:
                 writer is taken for gone.
         """
         limit = datetime.now(UTC) - timedelta(seconds=older_than)
-        return await self._bucket.run(self._bucket.clean_up, self._settings.prefix, limit)
+        return await self._bucket.run(self._bucket.clean_up, self._settings.base, limit)
 
     def key(self, asset_name: str, partition: Partition) -> str:
         """Return the key of the object that holds the partition of the asset.
@@ -246,7 +245,7 @@ class S3IOManager:
         path = "/".join(
             (asset_folder(asset_name), *partition_path(partition), self._settings.file_name)
         )
-        key = f"{self._settings.prefix}{path}"
+        key = f"{self._settings.base}{path}"
         if len(key.encode()) > _LONGEST_KEY:
             raise ObjectKeyError(key, _LONGEST_KEY)
         return key
@@ -259,7 +258,7 @@ class S3IOManager:
         if stale is not None:
             limit = datetime.now(UTC) - timedelta(seconds=stale)
             try:
-                ended = self._bucket.clean_up(self._settings.prefix, limit)
+                ended = self._bucket.clean_up(self._settings.base, limit)
             except AccessDeniedError as error:
                 # Who may read and write need not be allowed to list uploads.
                 _logger.debug("uploads.not_listed", store=self._bucket.name, reason=error.reason)
@@ -291,9 +290,7 @@ class S3IOManager:
             file.seek(0)
         crc = length = 0
         for chunk in found.stream(min_chunk_size=_CHUNK):
-            if stop.is_set():
-                file.close()
-                raise Stopped
+            go_on(stop)
             crc = zlib.crc32(chunk, crc)
             length += file.write(chunk)
         self._verify(found, length, crc)

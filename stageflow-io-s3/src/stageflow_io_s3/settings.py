@@ -15,9 +15,10 @@ from stageflow_io_s3.errors import ConnectionSettingsError
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
-__all__ = ("AwsSettings", "S3Settings")
+__all__ = ("AwsSettings", "S3LinesSettings", "S3ReaderSettings", "S3Settings")
 
 _MIB: Final = 2**20
+_MOST_LISTED: Final = 1_000
 _AT_LEAST_ONE: Final = attrs.validators.ge(1)
 _ABOVE_ZERO: Final = attrs.validators.gt(0.0)
 
@@ -156,7 +157,7 @@ class S3Settings(AwsSettings):
         return urlsplit(self.url).netloc
 
     @property
-    def prefix(self) -> str:
+    def base(self) -> str:
         """What every key begins with: empty, or ending with a slash."""
         path = urlsplit(self.url).path.strip("/") if self.is_s3 else ""
         return f"{path}/" if path else ""
@@ -169,7 +170,7 @@ class S3Settings(AwsSettings):
             raise ConnectionSettingsError(
                 f"{self.url!r} names no bucket.", hint='Write it so: "s3://bucket/prefix".'
             )
-        if any(part in {"", ".", ".."} for part in self.prefix.split("/")[:-1]):
+        if any(part in {"", ".", ".."} for part in self.base.split("/")[:-1]):
             raise ConnectionSettingsError(
                 f"{self.url!r} has a prefix that is no path.",
                 hint="Leave out empty segments, `.` and `..`.",
@@ -188,3 +189,80 @@ class S3Settings(AwsSettings):
                 "kms_key_id is set, and encryption does not use the key service.",
                 hint='Set encryption = "aws:kms".',
             )
+
+
+@attrs.frozen(kw_only=True)
+class S3ReaderSettings(S3Settings):
+    """Which objects are items.
+
+    Attributes:
+        prefix: What the keys begin with, after that of the url.
+        suffix: What the keys end with.
+        start_after: The key after which to begin.
+        manifest: The key of the `manifest.json` of an inventory in CSV; its rows are read
+            instead of a listing.
+        page_size: How many keys are listed with one request.
+        max_items: How many items are read; all unless given.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    start_after: str = ""
+    manifest: str | None = None
+    page_size: int = attrs.field(
+        default=_MOST_LISTED, validator=[attrs.validators.ge(1), attrs.validators.le(_MOST_LISTED)]
+    )
+    max_items: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+
+    def matches(self, key: str) -> bool:
+        """Return whether the object of that key is an item; marks of folders are none."""
+        return (
+            key.startswith(f"{self.base}{self.prefix}")
+            and key.endswith(self.suffix)
+            and key > self.start_after
+            and not key.endswith("/")
+        )
+
+
+@attrs.frozen(kw_only=True)
+class S3LinesSettings(S3Settings):
+    """Which objects are read, and how their rows are written.
+
+    Attributes:
+        keys: The objects, in this order; those that `prefix` and `suffix` find unless given.
+        prefix: What the keys begin with, after that of the url.
+        suffix: What the keys end with.
+        format: How rows are written; the key tells unless given, as in `.jsonl.gz` and `.csv`.
+        columns: The names of the columns of CSV; those in the first row unless given.
+        delimiter: What stands between two values of CSV.
+        encoding: How the text of CSV is encoded.
+        on_error: Whether a bad row ends the reading, or is passed over and counted.
+        max_row_bytes: The longest row that is read.
+        max_items: How many items are read; all unless given.
+    """
+
+    keys: tuple[str, ...] | None = None
+    prefix: str = ""
+    suffix: str = ""
+    format: Literal["jsonl", "csv"] | None = None
+    columns: tuple[str, ...] | None = None
+    delimiter: str = attrs.field(
+        default=",", validator=[attrs.validators.min_len(1), attrs.validators.max_len(1)]
+    )
+    encoding: str = attrs.field(default="utf-8")
+    on_error: Literal["raise", "skip"] = "raise"
+    max_row_bytes: int = attrs.field(default=16 * 2**20, validator=attrs.validators.ge(1))
+    max_items: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+
+    @encoding.validator
+    def _check_encoding(self, _: object, name: str) -> None:
+        try:
+            is_fit = "\n".encode(name) == b"\n"
+        except LookupError:
+            is_fit = False
+        if not is_fit:
+            raise ValueError("use utf-8, latin-1 or another one that ASCII is a part of")

@@ -597,7 +597,9 @@ class TestFailingStores:
     async def test_a_file_that_may_not_be_written_any_more(self, tmp_path: Path) -> None:
         clock = TestClock()
         path = tmp_path / "runs.sqlite3"
-        async with SqliteRunStore(path, clock=clock, busy_timeout=0.05) as store:
+        async with SqliteRunStore(
+            path, clock=clock, synchronous="normal", busy_timeout=0.0
+        ) as store:
             place = Place(store, clock)
             blocker = sqlite3.connect(path, isolation_level=None)
 

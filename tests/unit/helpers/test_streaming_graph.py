@@ -23,6 +23,7 @@ from stageflow import (
     UnifiedStageExecutionError,
     stage,
 )
+from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.context.cancellation import CancellationToken
 from stageflow.helpers.analytics import AnalyticsSink
 from stageflow.helpers.errors import HelperSettingError, StreamItemError
@@ -995,3 +996,44 @@ async def test_who_does_not_listen_pays_for_no_event(monkeypatch):
     outputs, error = await outputs_of(graph())
     assert error is None
     assert outputs["read"].data["got"] == [0, 1, 2]
+
+
+async def test_a_durable_run_that_was_interrupted_streams_anew_on_both_sides():
+    ran: list[str] = []
+    fails = True
+
+    @stage(kind=StageKind.WORK)
+    async def before():
+        ran.append("before")
+        return 3
+
+    @stage(kind=StageKind.WORK, after="before")
+    async def llm(ctx):
+        ran.append("llm")
+        async with tokens.writer(ctx) as out:
+            for number in range(3):
+                await out.send(number)
+        return 3
+
+    @stage(kind=StageKind.WORK, after="before")
+    async def tts(ctx):
+        ran.append("tts")
+        async with tokens.reader(ctx) as chunks:
+            got = [chunk async for chunk in chunks]
+        if fails:
+            raise ValueError("the voice is out")
+        return got
+
+    pipeline = Pipeline("voice").with_stages([before, llm, tts])
+    graph = StreamingGraph(pipeline, [tokens.link("llm", to="tts")], on_failure="continue")
+    async with Runtime(run_store=MemoryRunStore()) as runtime:
+        first = await runtime.run(graph, durability="step", raise_on_error=False)
+        assert (first.status, first.outputs["llm"].status) == ("failed", StageStatus.OK)
+        fails = False
+
+        again = await runtime.resume(first.run_id)
+
+    assert again.status == "completed"
+    assert again.outputs["tts"].data["value"] == [0, 1, 2]
+    assert again.restored == ("before",)
+    assert sorted(ran) == ["before", "llm", "llm", "tts", "tts"]

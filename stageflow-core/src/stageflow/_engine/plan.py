@@ -126,6 +126,8 @@ class Plan:
         priorities: The stages' priorities, if they matter.
         guard_regions: What is run again when a guard fails; None if nothing is.
         is_judged: Whether what a stage gives may be changed or refused when it ends.
+        together: Sets of stages of which none counts as done, should the run be interrupted,
+            before all have ended: what passes between them while they run is not kept.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Plan:
     priorities: tuple[int, ...] | None = attrs.field(default=None, repr=False)
     guard_regions: GuardRegions | None = attrs.field(default=None, repr=False)
     is_judged: bool = False
+    together: tuple[frozenset[int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -27,9 +27,13 @@ def restore(run: Run, journal: Journal) -> dict[int, Outcome]:
     if journal.knows_anything:
         for index, name in enumerate(run.plan.names):
             outcome = journal.outcome_of(name)
-            if outcome is None:
-                continue
-            ended[index] = outcome
+            if outcome is not None:
+                ended[index] = outcome
+        for group in run.plan.together:
+            if not group <= ended.keys():
+                for index in group & ended.keys():
+                    del ended[index]
+        for index, outcome in ended.items():
             run.outputs[index] = outcome.output
             run.ends[index] = _instant(run, outcome.ended)
             if outcome.began is not None:

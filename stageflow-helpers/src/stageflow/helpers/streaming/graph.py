@@ -108,6 +108,10 @@ class StreamingGraph(UnifiedStageGraph):
             nodes.values(), name=pipeline.name, max_concurrency=max_concurrency, **options
         )
         self._refuse_guard_retries()
+        index = self._plan.index
+        # Chunks are not kept: who is interrupted on either side of a stream begins anew on both.
+        together = tuple(frozenset(index[name] for name in group) for group in self._groups)
+        self._plan = attrs.evolve(self._plan, together=together)
 
     @property
     def links(self) -> tuple[StreamLink, ...]:

@@ -87,7 +87,8 @@ def _meaning(error: BaseException) -> tuple[str, bool, dict[str, Any]]:
     if isinstance(error, ClientConfigurationError):
         return "invalid_value", False, {}
     if isinstance(error, asyncpg.InternalClientError):
-        return *_OTHER, {}
+        # For a connection that was ended while nobody used it, the driver has no other.
+        return "connection_error", True, {}
     if isinstance(error, asyncpg.InterfaceError):
         # The driver has no class of its own for a connection that ended under a call.
         is_lost = any(word in str(error) for word in ("closed", "closing", "released back"))

@@ -196,7 +196,9 @@ def translation(error: BaseException, storage: str) -> StorageError | None:
         )
     if isinstance(error, asyncpg.InterfaceError) and not _is_lost(error):
         return DatabaseRefusedError(storage, str(error).rstrip("."))
-    if isinstance(error, (OSError, asyncpg.InterfaceError, EOFError)):
+    # The driver raises the last one for a connection that was ended while nobody used it.
+    lost = (OSError, asyncpg.InterfaceError, EOFError, asyncpg.InternalClientError)
+    if isinstance(error, lost):
         return _unavailable(storage, str(error) or type(error).__name__)
     return None
 

@@ -166,9 +166,9 @@ class PostgresScatterCoordinator(Component):
             told = encode(error_as_value(error), where="error")
             outcomes.setdefault(of(key, codec), (_FAILED, told))
         database, keys = self._database, list(outcomes)
-        missing = None
+        missing: int | None = None
         if outcomes:
-            missing = await database.fetchval(
+            rows = await database.fetch(
                 self._sql["record"],
                 digest(barrier_id),
                 [key.identity for key in keys],
@@ -176,6 +176,7 @@ class PostgresScatterCoordinator(Component):
                 [outcome for _, outcome in outcomes.values()],
                 repeatable=True,
             )
+            missing = rows[0]["missing"]
         # In a statement of its own, which sees what others have recorded at the same time: of
         # those who record the last outcomes, one at least sees that they are all.
         barrier = await self._look(barrier_id)

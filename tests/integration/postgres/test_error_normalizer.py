@@ -33,7 +33,7 @@ EXAMPLES = {
     "lost": (asyncpg.InterfaceError("connection is closed"), True),
     "misused": (asyncpg.InterfaceError("another operation is in progress"), False),
     "configured": (ClientConfigurationError("no host"), False),
-    "internal": (InternalClientError("oh"), False),
+    "ended": (InternalClientError("cannot switch to state 12"), True),
 }
 
 

@@ -91,7 +91,7 @@ with barrier as materialized (
         failed = c.failed + excluded.failed,
         late = c.late + excluded.late
 )
-select min(place) from given where number is null
+select min(place) as missing from given where number is null
 
 -- name: cancel
 with ended as (

@@ -239,11 +239,9 @@ class AdvancedToolExecutor:
         async def carry_out(place: int, call_id: str, name: str, action: Any) -> None:
             action_id = getattr(action, "id", None) or self._new_id()
             turn = None if batch is None else Turn(batch)
-            try:
-                outcome = await self._outcome(action, action_id, ctx, turn)
-            finally:
-                if turn is not None:
-                    turn.end()
+            outcome = await self._outcome(action, action_id, ctx, turn)
+            if turn is not None:  # not if the call is cut short: then none of the batch is to run
+                turn.end()
             results[place] = ToolCallResult.of(call_id, name, action_id, outcome)
 
         async with anyio.create_task_group() as group:

@@ -32,11 +32,14 @@ class Dep:
         mapping: From which of its partitions; the same one unless given.
         optional: Whether the asset can be made without it: where it was skipped or is not there,
             the function is given the parameter's default, or None.
+        skippable: Whether it may be skipped for good and is needed otherwise: what joins
+            branches is made anew where one of them is stale, not where it was not chosen.
     """
 
     asset: str
     mapping: PartitionMapping = SAME_PARTITION
     optional: bool = attrs.field(default=False, kw_only=True)
+    skippable: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen

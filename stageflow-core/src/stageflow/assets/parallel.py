@@ -94,7 +94,7 @@ def parallel(
     def decorate(function: Callable[..., Any]) -> Asset:
         made = asset(**options)(function)
         ends = tuple(
-            Dep(each.asset, each.mapping, optional=name not in body.required)
+            Dep(each.asset, each.mapping, optional=name not in body.required, skippable=True)
             for name, each in found.items()
         )
         names = tuple(made.parameters)[1:]

@@ -270,7 +270,13 @@ def _stale_because(
         yield f"its data lie with {record.io_manager}, and belong to {place} now"
     for name, ids in merged_upstream(step).items():
         made_from = record.upstream.get(name)
-        unready = [steps[each] for each in ids if not steps[each].is_fresh]
+        skippable = _is_skippable(step, name)
+        unready = [
+            steps[each]
+            for each in ids
+            # What was never made, and was not when this was made, has not changed.
+            if not (steps[each].is_fresh or (skippable and steps[each].entry.record is None))
+        ]
         if made_from is None:
             yield f"it was not made from {name!r} then"
         elif unready and not _is_optional(step, name):
@@ -300,6 +306,10 @@ def versions_of(steps: Iterable[Step]) -> dict[str, str]:
         for step in steps
         if step.entry.trusted is not None
     )
+
+
+def _is_skippable(step: Step, name: str) -> bool:
+    return all(need.dep.skippable for need, _ in step.upstream if need.dep.asset == name)
 
 
 def _is_optional(step: Step, name: str) -> bool:

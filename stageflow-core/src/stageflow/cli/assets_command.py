@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import anyio
 
+from stageflow._engine.announce import Listener
 from stageflow.assets import (
     AssetFailedError,
     Assets,
@@ -309,8 +310,13 @@ class _Lines:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
+    def note_items(self, type: str, data: Mapping[str, Any]) -> None:
+        """Write one event, if it is about items."""
+        if type.startswith("asset.scatter_"):
+            self.note(type, data)
+
     def note(self, type: str, data: Mapping[str, Any]) -> None:
-        """Write one event, if it is about an asset's end."""
+        """Write one event, if people want to know of it."""
         if not type.startswith("asset."):
             return
         name = data["asset"] if data.get("partition") is None else _labelled(data)
@@ -323,6 +329,17 @@ class _Lines:
                 glyph, told = "skip", data["reason"].replace("_", " ")
             case "asset.waiting":
                 glyph, told = "waiting", f"run {data['other_run_id']} is at it"
+            case "asset.scatter_started" if data["resumed"]:
+                glyph, told = "running", "goes on where another run had got to"
+            case "asset.scatter_progress" if _is_under_way(data):
+                glyph, told = "running", _items(data)
+            case "asset.scatter_completed" if data["failed"]:
+                glyph, told = "running", _items(data)
+            case "asset.branch_ended" if data["status"] == "failed" and not data["required"]:
+                glyph, told = "skip", f"goes without branch {data['branch']}: {data['why']}"
+            case "asset.routed":
+                why = f", {data['reason']}" if data["reason"] else ""
+                glyph, told = "running", f"chose {data['route'] or 'no branch'}{why}"
             case _:
                 return
         style = {"ok": "green", "fail": "red"}.get(glyph, "dim")
@@ -332,6 +349,36 @@ class _Lines:
 
 def _labelled(data: Mapping[str, Any]) -> str:
     return f"{data['asset']}[{data['partition']}]"
+
+
+def _is_under_way(data: Mapping[str, Any]) -> bool:
+    return bool(data["completed"] + data["failed"] < data["total"])
+
+
+def _items(data: Mapping[str, Any]) -> str:
+    """Return how far a scatter is, of the items that have been read so far."""
+    failed = f", {data['failed']:,} failed" if data["failed"] else ""
+    return f"{data['completed']:,} of {data['total']:,} items{failed}"
+
+
+class _ItemCount:
+    """Counts the items of all scatters of a backfill, and has them shown."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        self._show = show
+        self._ended = 0
+        self._under_way: dict[str, int] = {}
+
+    def note(self, type: str, data: Mapping[str, Any]) -> None:
+        """Take one event into account, if it is about items."""
+        if type == "asset.scatter_progress":
+            self._under_way[data["barrier_id"]] = data["completed"] + data["failed"]
+        elif type == "asset.scatter_completed":
+            self._under_way.pop(data["barrier_id"], None)
+            self._ended += data["completed"] + data["failed"]
+        else:
+            return
+        self._show(f"{self._ended + sum(self._under_way.values()):,} items")
 
 
 # --- backfill -------------------------------------------------------------------------------------
@@ -360,7 +407,7 @@ def backfill_command(
         assets = load_assets(target)
         found = assets[asset]
         chosen = _chosen(found, partitions, first, last)
-        with _shown(found, Terminal(stream), json=json) as note:
+        with _shown(found, Terminal(stream), json=json) as (note, listeners):
 
             async def backfill(store: AssetStore) -> BackfillSummary:
                 return await store.backfill(
@@ -370,6 +417,7 @@ def backfill_command(
                     skip_existing=not again,
                     with_deps=with_deps,
                     on_progress=note,
+                    listeners=listeners,
                 )
 
             done, status = _interruptible(assets, plugins, backfill)
@@ -408,8 +456,12 @@ def _chosen(
 @contextmanager
 def _shown(
     asset: Asset, terminal: Terminal, *, json: bool
-) -> Iterator[Callable[[BackfillProgress], object] | None]:
-    """Give what shows how far it is: a bar on a terminal, else some lines; nothing in JSON."""
+) -> Iterator[tuple[Callable[[BackfillProgress], object] | None, Sequence[Listener]]]:
+    """Give what shows how far it is: a bar on a terminal, else some lines; nothing in JSON.
+
+    Of scatters the bar shows how many items are done, and the lines how far those are that take
+    long.
+    """
     err = Terminal(sys.stderr)
     if err.is_terminal:
         from rich.console import Console
@@ -417,12 +469,18 @@ def _shown(
 
         bars = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress("{task.description}", *bars, console=Console(stderr=True)) as progress:
-            task = progress.add_task(one_line(asset.name), total=None)
-            yield lambda at: progress.update(task, total=at.total, completed=at.done)
+            name = one_line(asset.name)
+            task = progress.add_task(name, total=None)
+            items = _ItemCount(lambda told: progress.update(task, description=f"{name} ({told})"))
+            yield (
+                lambda at: progress.update(task, total=at.total, completed=at.done),
+                [items.note],
+            )
     elif json:
-        yield None
+        yield None, []
     else:
-        yield _PlainProgress(terminal).note
+        lines = _Lines(terminal)
+        yield _PlainProgress(terminal).note, [lines.note_items]
 
 
 class _PlainProgress:

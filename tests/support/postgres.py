@@ -77,6 +77,11 @@ class PostgresServer:
     _options: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the tests have started it."""
+        return self._folder is not None
+
     def address(self, database: str = "postgres") -> str:
         """Return the DSN of one of its databases."""
         return urlsplit(self.dsn)._replace(path=f"/{quote(database)}").geturl()
@@ -173,6 +178,9 @@ def own_server(*, safe: bool = False, options: tuple[str, ...] = ()) -> Postgres
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         raise AssertionError(f"initdb failed: {made.stderr}")
+    rules = folder / "data" / "pg_hba.conf"
+    checked = "host all hostile 127.0.0.1/32 scram-sha-256\n"  # everybody else is trusted
+    rules.write_text(checked + rules.read_text())
     dsn = f"postgresql://postgres@127.0.0.1:{_free_port()}/postgres"
     given = (*(() if safe else _FAST), "-c", "max_connections=200", *options)
     server = PostgresServer(dsn, programs, folder, given)

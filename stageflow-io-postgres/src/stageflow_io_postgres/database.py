@@ -5,6 +5,7 @@ Every wait has a limit: for a connection, for a lock, for a statement, for the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeVar, final
@@ -177,13 +178,7 @@ class Database:
             StorageError: It does not.
         """
         pool, connection = await self._borrow()
-        with translated(self.label):
-            try:
-                await connection.execute("select 1")
-            except BaseException:
-                await pool.mend(connection)
-                raise
-            pool.give_back(connection)
+        await self._on(pool, connection, lambda one: one.execute("select 1"))
 
     # --- transactions -------------------------------------------------------------------
 
@@ -223,45 +218,46 @@ class Database:
             await pool.mend(connection, whole=True)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
-        pause, collisions = _FIRST_PAUSE, 0
+        collisions, pause, give_up_at = 0, _FIRST_PAUSE, math.inf
         while True:
-            pool, connection = await self._reached()
+            sent = False
             try:
-                result = await work(connection)
-            except BaseException as error:
-                await pool.mend(connection)
-                meant = translation(error, self.label)
-                if meant is None:
+                pool, connection = await self._borrow()
+                sent = True
+                return await self._on(pool, connection, work)
+            except StorageError as failure:
+                if getattr(failure.__cause__, "sqlstate", None) in _COLLIDED:
+                    collisions += 1
+                    if collisions > _COLLISIONS:
+                        raise
+                elif not isinstance(failure, StorageUnavailableError):
                     raise
-                failure = meant
-                failure.__cause__ = error
-            else:
-                pool.give_back(connection)
-                return result
-            if getattr(failure.__cause__, "sqlstate", None) in _COLLIDED:
-                collisions += 1
-                if collisions > _COLLISIONS:
-                    raise failure
-            elif not isinstance(failure, StorageUnavailableError):
-                raise failure
-            elif not repeatable:
-                raise self._unknown(failure) from failure.__cause__
-            await self._clock.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def _reached(self) -> tuple[ConnectionPool, Connection]:
-        """Borrow a connection, trying again for a while if the server cannot be reached."""
-        give_up_at, pause = None, _FIRST_PAUSE
-        while True:
-            try:
-                return await self._borrow()
-            except StorageUnavailableError:
+                elif sent and not repeatable:
+                    raise self._unknown(failure) from failure.__cause__
                 now = self._clock.monotonic()
-                give_up_at = give_up_at or now + self.settings.reconnect_timeout
+                give_up_at = min(give_up_at, now + self.settings.reconnect_timeout)
                 if now + pause > give_up_at:
                     raise
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _on(
+        self,
+        pool: ConnectionPool,
+        connection: Connection,
+        work: Callable[[Connection], Awaitable[T]],
+    ) -> T:
+        """Do *work* on a connection that is borrowed, and give it back."""
+        try:
+            result = await work(connection)
+        except BaseException as error:
+            await pool.mend(connection)
+            meant = translation(error, self.label)
+            if meant is None:
+                raise
+            raise meant from error
+        pool.give_back(connection)
+        return result
 
     async def _borrow(self) -> tuple[ConnectionPool, Connection]:
         self._check_open()

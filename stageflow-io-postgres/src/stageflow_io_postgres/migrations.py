@@ -39,6 +39,7 @@ NEWEST_VERSION: Final = 2
 OLDEST_VERSION: Final = NEWEST_VERSION - 1
 """The oldest version that it works with."""
 
+_STATEMENT_SECONDS: Final = 600.0
 Phase = Literal["pre", "post"]
 #: Between `pre` and `post` of one version the code is deployed.
 _FILE: Final = re.compile(r"(?P<version>\d{4})_(?P<phase>pre|post)(_[a-z0-9_]+)?\.sql")
@@ -114,7 +115,11 @@ async def applied_steps(database: Database) -> tuple[tuple[int, str], ...]:
 
 
 async def apply_migrations(
-    database: Database, *, until: str | None = None, dry_run: bool = False
+    database: Database,
+    *,
+    until: str | None = None,
+    dry_run: bool = False,
+    patience: float = 60.0,
 ) -> Sequence[MigrationStep]:
     """Bring the tables up to date and return what that took; nothing if they are.
 
@@ -125,19 +130,23 @@ async def apply_migrations(
         database: It has to be connected.
         until: As of `pending_steps`.
         dry_run: Whether to return what it would take, and change nothing.
+        patience: For how many seconds to wait for another migration, and for each lock.
 
     Raises:
-        StorageBusyError: Another one has been migrating for longer than `lock_timeout`.
+        StorageBusyError: That was too short.
         DatabaseAccessError: The role may not make tables.
     """
     schema = database.schema
 
     async def apply(connection: Connection) -> Sequence[MigrationStep]:
         # A pooler does not pass settings of sessions on; these end with the transaction.
-        for name, seconds in (("lock_timeout", 60), ("statement_timeout", 600)):
-            await connection.execute(f"set local {name} = '{seconds}s'")
+        limits = (("lock_timeout", patience), ("statement_timeout", _STATEMENT_SECONDS))
+        for name, seconds in limits:
+            await connection.execute(f"set local {name} = {max(1, round(seconds * 1000))}")
         await connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended($1, 0))", f"stageflow.migrate.{schema}"
+            "select pg_advisory_xact_lock(hashtextextended($1, 0))",
+            f"stageflow.migrate.{schema}",
+            timeout=patience + 5.0,
         )
         steps = pending_steps(await _applied(connection, schema), until=until)
         if not steps or dry_run:
@@ -145,7 +154,7 @@ async def apply_migrations(
         await connection.execute(f"create schema if not exists {quoted(schema)}")
         await connection.execute(_LEDGER.replace("{schema}", quoted(schema)))
         for step in steps:
-            await connection.execute(step.sql(schema), timeout=600)
+            await connection.execute(step.sql(schema), timeout=_STATEMENT_SECONDS)
             await connection.execute(
                 f"insert into {quoted(schema)}.schema_versions (version, phase) values ($1, $2)",  # noqa: S608
                 step.version,

@@ -6,17 +6,7 @@ import pytest
 
 from stageflow.testing.run_store import RunStoreConformance
 from stageflow_io_postgres.run_store import PostgresRunStore
-
-_EARLIER = """
-update stageflow.runs set
-    created_at = created_at - $1::interval, updated_at = updated_at - $1::interval,
-    ended_at = ended_at - $1::interval, expires_at = expires_at - $1::interval,
-    due_at = due_at - $1::interval
-"""
-_WAITS_EARLIER = """
-update stageflow.run_waits set
-    created_at = created_at - $1::interval, deadline = deadline - $1::interval
-"""
+from support.postgres_runs import move_back
 
 
 class TestPostgresRunStore(RunStoreConformance):
@@ -30,8 +20,4 @@ class TestPostgresRunStore(RunStoreConformance):
             yield store
 
     async def pass_time(self, seconds):
-        """The server's clock goes its own way: what it has written is moved back instead."""
-        from datetime import timedelta
-
-        for statement in (_EARLIER, _WAITS_EARLIER):
-            await self.database.execute(statement, timedelta(seconds=seconds))
+        await move_back(self.database, seconds)

@@ -8,17 +8,30 @@ import uuid
 from types import MappingProxyType
 
 import attrs
+import obstore.exceptions
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from stageflow.contracts.item_reader import ItemReaderCapabilities
+from stageflow.contracts.resource import ResourceCapabilities
+from stageflow.testing.error_normalizer import ErrorNormalizerConformance
 from stageflow.testing.io_manager import IOManagerConformance
 from stageflow.testing.item_reader import ItemReaderConformance
-from stageflow_io_s3 import S3Capabilities, S3IOManager, S3Settings
-from stageflow_io_s3.readers import (
+from stageflow.testing.resource import ResourceConformance
+from stageflow_io_s3 import (
+    AccessDeniedError,
+    DynamoDBItemReader,
+    DynamoDBSettings,
+    S3Capabilities,
+    S3ErrorNormalizer,
+    S3IOManager,
     S3ItemReader,
     S3LinesItemReader,
     S3LinesSettings,
     S3ReaderSettings,
+    S3Resource,
+    S3Settings,
+    ThrottledError,
 )
 
 
@@ -173,3 +186,128 @@ class TestCsvLines(TestLines):
         rows = {"csv/a.csv.gz": b"id\n1\n2\n", "csv/b.csv.gz": LINES["lines/4.csv"]}
         put(primary, bucket, {key: gzip.compress(body) for key, body in rows.items()})
         return S3LinesItemReader(reader_settings(S3LinesSettings, primary, bucket))
+
+
+def dynamodb_settings(server, table, **changes):
+    given = server.settings("unused")
+    names = ("endpoint", "region", "access_key_id", "secret_access_key")
+    return DynamoDBSettings(
+        table=table, **{name: getattr(given, name) for name in names}, **changes
+    )
+
+
+def make_table(server, name, items):
+    """Make a table with items of the numbers 0, 1, …, all in one partition."""
+    client = server.client("dynamodb")
+    keys = [
+        {"AttributeName": "kind", "KeyType": "HASH"},
+        {"AttributeName": "n", "KeyType": "RANGE"},
+    ]
+    types = [
+        {"AttributeName": "kind", "AttributeType": "S"},
+        {"AttributeName": "n", "AttributeType": "N"},
+    ]
+    client.create_table(
+        TableName=name,
+        KeySchema=keys,
+        AttributeDefinitions=types,
+        BillingMode="PAY_PER_REQUEST",
+    )
+    for number in range(items):
+        item = {"kind": {"S": "a"}, "n": {"N": str(number)}, "odd": {"BOOL": number % 2 == 1}}
+        client.put_item(TableName=name, Item=item)
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def tables(primary):
+    make_table(primary, "numbers", 7)
+    return primary
+
+
+@pytest.fixture(scope="session")
+def second_tables(second):
+    make_table(second, "numbers", 7)
+    return second
+
+
+class TestDynamoDBScan(ItemReaderConformance):
+    event_loops = ("asyncio",)
+    capabilities = ItemReaderCapabilities(checkpoint=True, close=True)
+    items = (0, 1, 2, 3)
+    config = MappingProxyType({"page_size": 3, "max_items": 4})
+    wrong_configs = (
+        *({"table": "absent"}, {"tabel": "x"}, {"segments": 0}, {"endpoint": "nowhere"}),
+        {"segments": 2, "key_condition": "n = :n"},
+    )
+
+    @pytest.fixture
+    def item_reader(self, tables):
+        return DynamoDBItemReader(dynamodb_settings(tables, "numbers"))
+
+    def shown(self, item):
+        assert item["odd"] is (item["n"] % 2 == 1)
+        return item["n"]
+
+
+class TestDynamoDBScanOnMoto(TestDynamoDBScan):
+    items = (0, 1, 2)
+    config = MappingProxyType({"page_size": 2, "max_items": 3})
+
+    @pytest.fixture
+    def item_reader(self, second_tables):
+        return DynamoDBItemReader(dynamodb_settings(second_tables, "numbers"))
+
+
+class TestDynamoDBQuery(TestDynamoDBScan):
+    items = (1, 3, 5)
+    config = MappingProxyType(
+        {
+            "page_size": 2,
+            "key_condition": "#kind = :kind",
+            "filter": "odd = :odd",
+            "names": {"#kind": "kind"},
+            "values": {":kind": "a", ":odd": True},
+        }
+    )
+    wrong_configs = ({"table": "absent"},)
+
+
+class TestS3Resource(ResourceConformance):
+    capabilities = ResourceCapabilities(health_check=True)
+    bad_config = MappingProxyType({"url": "s3://"})
+
+    @pytest.fixture
+    def resource(self, primary, bucket):
+        given = primary.settings(bucket)
+        names = ("url", "endpoint", "region", "access_key_id", "secret_access_key")
+        type(self).config = {name: getattr(given, name) for name in names}
+        return S3Resource()
+
+    async def use(self, opened):
+        await opened.put("used", b"1")
+        assert await opened.get("used") == b"1"
+
+
+def answered(code):
+    return ClientError({"Error": {"Code": code, "Message": "told"}}, "Operation")
+
+
+class TestS3ErrorNormalizer(ErrorNormalizerConformance):
+    examples = MappingProxyType(
+        {
+            "throttled": (answered("SlowDown"), True),
+            "capacity": (answered("ProvisionedThroughputExceededException"), True),
+            "denied": (answered("AccessDenied"), False),
+            "no bucket": (answered("NoSuchBucket"), False),
+            "time-out": (ConnectTimeoutError(endpoint_url="http://there"), True),
+            "obstore": (obstore.exceptions.GenericError("<Code>SlowDown</Code>"), True),
+            "obstore denied": (obstore.exceptions.PermissionDeniedError("no"), False),
+            "ours": (ThrottledError("It is busy.", storage="s3://there"), True),
+            "ours denied": (AccessDeniedError("s3://there", "AccessDenied"), False),
+        }
+    )
+
+    @pytest.fixture
+    def normalizer(self):
+        return S3ErrorNormalizer()

@@ -312,3 +312,37 @@ class TestGraph:
         assert pipeline.build(options=options, clock=clock).options == attrs.evolve(
             options, clock=clock
         )
+
+
+async def test_bug017_a_branch_is_cancelled_alone() -> None:
+    async def gives_up(ctx: Any) -> StageOutput:
+        return StageOutput.cancel("not needed", {"seen": 1}, scope="branch")
+
+    async def slow(ctx: Any) -> dict[str, Any]:
+        await anyio.lowlevel.checkpoint()
+        return {"done": True}
+
+    graph = (
+        Pipeline("two-branches")
+        .with_stage("gives_up", gives_up)
+        .with_stage("behind", no_op, WORK, ["gives_up"])
+        .with_stage("further", no_op, WORK, ["behind"], on_failure="continue")
+        .with_stage("other", slow)
+        .with_stage("after_other", slow, WORK, ["other"])
+        .with_stage("both", no_op, WORK, ["further", "after_other"])
+        .build()
+    )
+    sink = RememberingSink()
+    outputs = await graph.run(PipelineContext(event_sink=sink))
+    assert {name: output.status.value for name, output in outputs.items()} == {
+        "gives_up": "cancel",
+        "behind": "cancel",
+        "further": "cancel",
+        "other": "ok",
+        "after_other": "ok",
+        "both": "cancel",
+    }
+    assert outputs["gives_up"].data == {"seen": 1, "cancel_reason": "not needed"}
+    for name in ("behind", "further", "both"):
+        assert sink.types(name) == ["stage.cancelled"], "it never began"
+    assert sink.types()[-1] == "pipeline.completed"

@@ -566,3 +566,91 @@ async def test_without_claims_nobody_goes_on_and_everything_is_right(backends):
         await store.materialize("a")
         assert await store.get("a") == {n: n for n in range(5)}
     assert worked == [0, 1, 2, 0, 1, 2, 3, 4]
+
+
+# --- faults of earlier systems --------------------------------------------------------------------
+
+
+async def test_fs1222_items_are_inserted_and_recorded_by_the_page(backends):
+    calls = []
+
+    class Counting(MemoryScatterCoordinator):
+        async def insert_results(self, barrier_id, keys, **options):
+            calls.append("insert")
+            return await super().insert_results(barrier_id, keys, **options)
+
+        async def record(self, barrier_id, **outcomes):
+            calls.append("record")
+            return await super().record(barrier_id, **outcomes)
+
+    @scatter(lambda: range(1000), page_size=100, failure_mode="partial")
+    async def a(item):
+        if item % 2:
+            raise ValueError
+
+    async with backends.open([a]) as store:
+        keep_coordinator(store, Counting(clock=backends.clock))
+        await store.materialize("a")
+    assert calls.count("insert") <= 11
+    assert calls.count("record") <= 60
+
+
+async def test_fs1222_items_checkpoint_and_seal_are_inserted_in_one_call(backends):
+    calls = []
+
+    class Watched(MemoryScatterCoordinator):
+        async def create_barrier(self, run_id, asset_name, partition, **options):
+            calls.append(options)
+            return await super().create_barrier(run_id, asset_name, partition, **options)
+
+        async def insert_results(self, barrier_id, keys, **options):
+            keys = list(keys)
+            calls.append((keys, options["checkpoint"], options["sealed"]))
+            return await super().insert_results(barrier_id, keys, **options)
+
+    @scatter(lambda: range(5), page_size=2, failure_mode="partial", failure_threshold=1)
+    async def a(item):
+        pass
+
+    async with backends.open([a]) as store:
+        keep_coordinator(store, Watched(clock=backends.clock))
+        await store.materialize("a")
+    assert calls == [
+        {"sealed": False, "failure_threshold": 1, "failure_mode": "partial"},
+        ([0, 1], {"position": 2}, False),
+        ([2, 3], {"position": 4}, False),
+        ([4], None, True),
+    ]
+
+
+@pytest.mark.parametrize("call", ["create_barrier", "insert_results", "record", "gather_pages"])
+async def test_fs1222_what_goes_wrong_with_the_coordinator_surfaces(backends, call):
+    class Failing(MemoryScatterCoordinator):
+        pass
+
+    def fail(*_, **__):
+        raise ConnectionError("gone")
+
+    setattr(Failing, call, fail)
+
+    @scatter(lambda: range(5))
+    async def a(item):
+        pass
+
+    async with backends.open([a]) as store:
+        keep_coordinator(store, Failing(clock=backends.clock))
+        with pytest.raises(AssetFailedError, match="gone"):
+            await store.materialize("a")
+
+
+async def test_fs1214_items_and_results_pass_through_the_codec(backends):
+    given = {"a": (1, 2)}
+
+    @scatter(lambda: [given], gather=lambda results: [list(pair) for pair in results.items()])
+    async def a(item):
+        assert item is not given
+        return item
+
+    async with backends.open([a]) as store:
+        await store.materialize("a")
+        assert await store.get("a") == [[given, given]]

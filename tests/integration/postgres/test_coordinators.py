@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -25,7 +22,7 @@ from stageflow_io_postgres.parallel_coordinator import PostgresParallelCoordinat
 from stageflow_io_postgres.routing_coordinator import PostgresRoutingCoordinator
 from stageflow_io_postgres.scatter_coordinator import PostgresScatterCoordinator
 from support.cut_wire import CutWire
-from support.postgres import own_server, statement
+from support.postgres import statement
 
 pytestmark = pytest.mark.anyio
 
@@ -72,19 +69,6 @@ def coordinator(database):
 
 async def count(database, table):
     return await database.fetchval(f"select count(*) from stageflow.{table}", repeatable=True)  # noqa: S608
-
-
-async def work(coordinator, barrier_id, worker, *, limit=20, seen=None):
-    """Claim keys and complete them, until none is pending."""
-    while (state := await coordinator.status(barrier_id)).pending:
-        keys = await coordinator.claim(barrier_id, worker, limit=limit, lease=1.0)
-        if not keys:
-            await anyio.sleep(0.01)  # others have them, and may die
-            continue
-        if seen is not None:
-            seen.update(key.value for key in keys)
-        await coordinator.record(barrier_id, completed=[(key, key.value * 2) for key in keys])
-    return state
 
 
 # --- creating -------------------------------------------------------------------
@@ -276,9 +260,8 @@ asyncio.run(main())
 async def test_keys_of_a_worker_that_was_killed_return(server, name, database, coordinator):
     barrier_id = await coordinator.create_barrier("run", "asset", None, keys=range(12))
     command = [sys.executable, "-c", DYING, server.address(name), barrier_id]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
-        assert dying.stdout is not None
-        had = json.loads(await anyio.to_thread.run_sync(dying.stdout.readline))
+    async with await anyio.open_process(command, stderr=None) as dying:
+        had = json.loads(await dying.stdout.receive())
         dying.kill()
     assert had == [0, 1, 2, 3, 4]
     claimed = [key.value for key in await coordinator.claim(barrier_id, "other", limit=20)]
@@ -353,51 +336,6 @@ async def test_a_pool_that_is_exhausted_is_waited_for_with_a_limit(server, name)
             with anyio.fail_after(5), pytest.raises(StorageBusyError):
                 await coordinator.complete(barrier_id, 1, None)
         assert await coordinator.complete(barrier_id, 1, None) == "complete"
-
-
-@pytest.mark.parametrize("how", ["cut", "kill"])
-async def test_nothing_is_lost_or_doubled_in_the_middle_of_a_scatter(how):
-    """Four workers of two pools; the server dies, or all connections do, again and again."""
-    server = own_server(safe=True, options=("-c", "recovery_init_sync_method=syncfs"))
-    try:
-        await scatter_through_trouble(server, how)
-    finally:
-        server.remove()
-
-
-async def scatter_through_trouble(server, how, size=600):
-    settings = server.settings("postgres", migrate_on_open=True, reconnect_timeout=30.0)
-    done = 0
-    async with Database(settings) as one, Database(settings) as two:
-        pools = [PostgresScatterCoordinator(each) for each in (one, two)]
-        barrier_id = await pools[0].create_barrier("run", "asset", None, keys=range(size))
-        seen: Counter[int] = Counter()
-
-        async def disturb():
-            for turn in range(1, 3):
-                while len(seen) < turn * size // 3:
-                    await anyio.sleep(0.001)  # the workers' own progress sets the pace
-                if how == "cut":
-                    await anyio.to_thread.run_sync(statement, server, CUT)
-                else:
-                    await anyio.to_thread.run_sync(server.stop, signal.SIGQUIT)
-                    await anyio.to_thread.run_sync(server.start)
-            nonlocal done
-            done = turn
-
-        with anyio.fail_after(50):
-            async with anyio.create_task_group() as group:
-                group.start_soon(disturb)
-                for number in range(4):
-                    worker = f"worker {number}"
-                    group.start_soon(
-                        partial(work, pools[number % 2], barrier_id, worker, limit=10, seen=seen)
-                    )
-        assert done == 2
-        state = await pools[0].status(barrier_id)
-        assert (state.status, state.completed, state.failed) == ("complete", size, 0)
-        results = await pools[1].gather(barrier_id)
-        assert dict(results) == {key: key * 2 for key in range(size)}
 
 
 # --- routing --------------------------------------------------------------------

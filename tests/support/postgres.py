@@ -30,6 +30,7 @@ import pytest
 from stageflow_io_postgres.settings import PostgresSettings
 
 __all__ = (
+    "BLANK",
     "DSN_VARIABLE",
     "EMPTY",
     "PostgresServer",
@@ -60,6 +61,21 @@ begin
 end $$
 """
 """Leaves nothing in the tables of a database."""
+BLANK: Final = """
+do $$
+declare place record;
+begin
+    perform pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid();
+    for place in
+        select nspname from pg_namespace
+        where nspname not like 'pg\\_%' and nspname not in ('public', 'information_schema')
+    loop
+        execute format('drop schema %I cascade', place.nspname);
+    end loop;
+end $$
+"""
+"""Leaves no schema in a database."""
 _numbers = count(1)
 
 

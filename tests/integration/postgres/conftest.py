@@ -6,12 +6,14 @@ share one, which is emptied before each of them.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import anyio
 import pytest
 
 from stageflow_io_postgres.database import Database
 from stageflow_io_postgres.migrations import apply_migrations
-from support.postgres import EMPTY, database_on, session_server, statement
+from support.postgres import BLANK, EMPTY, database_on, session_server, statement
 
 
 @pytest.fixture
@@ -26,35 +28,44 @@ def server():
         yield server
 
 
+async def migrate(settings):
+    """Make all tables."""
+    database = Database(settings)
+    await database.connect()
+    try:
+        await apply_migrations(database)
+    finally:
+        await database.aclose()
+
+
 @pytest.fixture(scope="session")
 def template(server):
     """The name of a database with all tables, which tests share or copy."""
-
-    async def prepare(name):
-        database = Database(server.settings(name))
-        await database.connect()
-        try:
-            await apply_migrations(database)
-        finally:
-            await database.aclose()
-
     with database_on(server) as name:
-        anyio.run(prepare, name)
+        anyio.run(migrate, server.settings(name))
+        yield name
+
+
+@pytest.fixture(scope="session")
+def blank(server):
+    """The name of a database for tests that want to have no tables, or make some."""
+    with database_on(server) as name:
         yield name
 
 
 @pytest.fixture
-def empty(server):
+def empty(server, blank):
     """The name of a database with nothing in it."""
-    with database_on(server) as name:
-        yield name
+    statement(server, BLANK, database=blank)
+    return blank
 
 
 @pytest.fixture
-def own_name(server, template):
-    """The name of a database with all tables that no other test sees."""
-    with database_on(server, template=template) as name:
-        yield name
+def own_name(server, empty):
+    """The name of a database with all tables, for tests that change them."""
+    with ThreadPoolExecutor(1) as threads:  # an async test has a loop running by now
+        threads.submit(anyio.run, migrate, server.settings(empty)).result()
+    return empty
 
 
 @pytest.fixture

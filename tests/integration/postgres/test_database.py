@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import ClassVar
 
 import anyio
 import pytest
@@ -43,7 +44,7 @@ class TestPostgresResource(ResourceConformance):
         type(self).config = {"dsn": settings.dsn}
         return PostgresResource()
 
-    bad_config = {"dsn": None, "port": 0}
+    bad_config: ClassVar = {"dsn": None, "port": 0}
 
     async def use(self, opened):
         assert await opened.fetchval("select 1") == 1

@@ -11,13 +11,14 @@ from typing import Any, Final
 import anyio
 import attrs
 
+from stageflow.assets.barriers import Barrier, open_barrier
 from stageflow.assets.batching import Batching
 from stageflow.assets.bodies import call_function
 from stageflow.assets.context import AssetCall
 from stageflow.assets.declaration import CONTEXT, Asset, AssetOutput, asset
 from stageflow.assets.fanout_errors import GatherError
 from stageflow.assets.item_calls import SHARED, worker_of
-from stageflow.assets.scattering import Barrier, Scattering, open_barrier
+from stageflow.assets.scattering import Scattering
 from stageflow.contracts.logs import get_logger
 from stageflow.contracts.scatter_coordinator import BarrierState, BarrierStatus, FailureMode
 from stageflow.contracts.scatter_keys import ScatterResults

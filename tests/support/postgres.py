@@ -36,6 +36,7 @@ __all__ = (
     "PostgresServer",
     "binaries",
     "database_on",
+    "free_port",
     "own_server",
     "session_server",
     "statement",
@@ -197,7 +198,7 @@ def own_server(*, safe: bool = False, options: tuple[str, ...] = ()) -> Postgres
     rules = folder / "data" / "pg_hba.conf"
     checked = "host all hostile 127.0.0.1/32 scram-sha-256\n"  # everybody else is trusted
     rules.write_text(checked + rules.read_text())
-    dsn = f"postgresql://postgres@127.0.0.1:{_free_port()}/postgres"
+    dsn = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
     given = (*(() if safe else _FAST), "-c", "max_connections=200", *options)
     server = PostgresServer(dsn, programs, folder, given)
     try:
@@ -273,7 +274,8 @@ def _unprivileged(folder: Path, programs: Path) -> tuple[tuple[str, ...], dict[s
     return (), keywords
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return the number of a port that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -229,6 +229,70 @@ SURFACE = {
         create_test_stage_context(*, snapshot=None, inputs=None, prior_outputs=None,
             stage_name, event_sink=None, declared_deps=None, input_text)
     """,
+    "helpers": """
+        LLMResponse(content, model, provider, input_tokens=0, output_tokens=0, latency_ms=0.0,
+            finish_reason=None, tool_calls=..., cached_tokens=0, raw_response=None)
+        LLMResponse.total_tokens  LLMResponse.to_dict()  LLMResponse.to_otel_attributes()
+        STTResponse(text, confidence=1.0, duration_ms=0.0, language="en", provider="", model="",
+            latency_ms=0.0, words=..., is_final=True, raw_response=None)
+        TTSResponse(audio, duration_ms=0.0, sample_rate=16000, format="pcm_16", provider="",
+            model="", latency_ms=0.0, channels=1, characters_processed=0, raw_response=None)
+        TTSResponse.byte_count
+        AnalyticsEvent(event_type, timestamp=..., data=..., pipeline_run_id=None, stage_name=None,
+            duration_ms=None, metadata=...)
+        JSONFileExporter(path, *, append=True)  JSONFileExporter.event_count
+        ConsoleExporter(*, colorize=True, verbose=False)
+        BufferedExporter(exporter, *, batch_size=100, flush_interval_seconds=10.0,
+            max_buffer_size=10000, on_overflow=None, high_water_mark=0.8)
+        BufferedExporter.stats  BufferedExporter.dropped_count
+        CompositeExporter(exporters)
+        AnalyticsSink(exporter, *, include_patterns=None, exclude_patterns=None)
+        BackpressureMonitor(*, high_water_mark=80, low_water_mark=20)
+        BackpressureMonitor.should_throttle()  BackpressureMonitor.fill_percentage
+        ChunkQueue(max_size=100, *, drop_on_overflow=False, event_emitter=None)
+        StreamingBuffer(*, target_duration_ms=200, max_duration_ms=2000, sample_rate=16000,
+            channels=1, event_emitter=None)
+        StreamingBuffer.read(duration_ms=20)  StreamingBuffer.is_ready()  StreamingBuffer.clear()
+        encode_audio_for_logging(data, max_bytes=100)
+    """,
+    "tools": """
+        ToolDefinition(name, action_type, handler, description="", input_schema=...,
+            allowed_behaviors=(), requires_approval=False, approval_message=None, undoable=False,
+            undo_handler=None, artifact_type=None)
+        ToolDefinition.is_behavior_allowed  ToolDefinition.to_dict()
+        ToolInput(action_id, tool_name, payload, behavior=None, pipeline_run_id=None,
+            request_id=None)
+        ToolOutput.to_dict()
+        UndoMetadata(action_id, tool_name, undo_data, created_at=...)
+        ToolRegistry()  get_tool_registry()  clear_tool_registry()
+        AdvancedToolExecutor(config=None, undo_store=None, approval_service=None)
+        AdvancedToolExecutor.register(definition)
+        async AdvancedToolExecutor.execute(action, ctx)
+        async AdvancedToolExecutor.undo_action(action_id, ctx)
+    """,
+    "tools.registry": """
+        ToolRegistry.register_factory(action_type, factory)  ToolRegistry.get_tool(t)
+        ToolRegistry.can_execute(t)  ToolRegistry.list_tools()
+        ToolRegistry.parse_and_resolve(calls, *, id_field="id", name_field="name",
+            arguments_field="arguments", function_wrapper="function")
+        ResolvedToolCall(tool, call_id, name, arguments, raw=None)
+        UnresolvedToolCall(call_id, name, arguments, error, raw=None)
+    """,
+    "tools.approval": """
+        ApprovalDecision(request_id, granted, decided_by=None, reason=None)
+        ApprovalService(default_timeout_seconds=60.0)
+        async ApprovalService.request_approval(action_id, tool_name, pipeline_run_id=None,
+            approval_message="")
+        async ApprovalService.await_decision(request_id, timeout_seconds=None)
+        async ApprovalService.record_decision(request_id, granted, decided_by=None, reason=None)
+        get_approval_service()  set_approval_service(s)  clear_approval_service()
+    """,
+    "tools.undo": """
+        UndoStore(default_ttl_seconds=3600.0)
+        async UndoStore.store(action_id, tool_name, undo_data, ttl_seconds=None)
+        async UndoStore.get_all()  async UndoStore.cleanup_expired()
+        get_undo_store()  set_undo_store(s)  clear_undo_store()
+    """,
 }  # fmt: skip
 
 

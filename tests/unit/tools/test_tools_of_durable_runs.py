@@ -190,9 +190,9 @@ async def test_a_run_leaves_memory_until_all_its_calls_are_decided_on(shop):
     assert shop.count("tool.failed") == 0  # no call is over
     await shop.decide(only={1})
     async with shop.process() as process:
-        (recovery,) = await process.runtime.recover(process.pipeline, park=True)
-    assert recovery.error is None
-    assert recovery.outcome.status == "waiting"
+        for recovery in await process.runtime.recover(process.pipeline, park=True):
+            assert recovery.error is None
+            assert recovery.outcome.status == "waiting"
     assert (shop.paid, shop.looked) == ([], [])
     await shop.decide(False, only={3})
     async with shop.process() as process:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -42,6 +42,9 @@ class Batch:
     def __init__(self, calls: int) -> None:
         self.asked = _Gate(calls)
         self.decided = _Gate(calls)
+        # All decisions are needed, so that one after the other is waited for: a run that leaves
+        # memory is woken for each of these waits.
+        self.waiting = anyio.Lock()
         self.has_left = False
 
 
@@ -62,11 +65,12 @@ class Turn:
         self._come(self._batch.asked)
         await self._batch.asked.wait()
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Notice within the block that the run leaves memory."""
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Wait alone within the block, and notice there that the run leaves memory."""
         try:
-            yield
+            async with self._batch.waiting:
+                yield
         except BaseException as stopped:
             # Whoever goes to wait elsewhere raises neither an error nor a cancellation.
             if not isinstance(stopped, Exception | anyio.get_cancelled_exc_class()):

@@ -248,7 +248,7 @@ class ToolCall:
         try:
             if turn is not None:
                 await turn.ask()
-                with turn.waiting():
+                async with turn.waiting():
                     decision = await approvals.await_in_run(self.ctx, request.id, seconds)
                 if decision is not None:
                     return decision

@@ -159,3 +159,57 @@ def test_any_width_will_do(monkeypatch: pytest.MonkeyPatch, columns: int):
     show.tell("stage.started", "a" * 60)
     show.seconds = 3
     assert all(len(line) <= max(columns, 20) for line in show.view.picture().plain.splitlines())
+
+
+def resumed(show: Show, seconds: float = 60.0) -> None:
+    """Let the run have been interrupted, and go on now."""
+    show.seconds = seconds
+    kept = show.story.counts["ok"]
+    show.tell("pipeline.resumed", stages_total=show.story.total, stages_restored=kept)
+
+
+def test_a_run_that_goes_on_shows_what_it_kept_and_counts_its_time_anew():
+    show = Show(["read", "fetch", "pay"])
+    show.tell("stage.started", "read")
+    show.end("read")
+    show.tell("stage.started", "fetch")
+    resumed(show)
+    show.seconds = 61.0
+    lines = show.lines
+    assert lines[0] == "shop  3 stages  resumed, 1 kept  0 running"
+    assert lines[2].split() == ["✓", "read", "work", "500", "ms", "kept", "from", "before"]
+    assert lines[3].split() == ["·", "fetch", "work"]
+    assert lines[-1].split()[1:] == ["1/3", "1.00", "s"]
+    show.tell("stage.started", "fetch", attempt=2)
+    show.end("fetch", attempt=2)
+    assert show.lines[0] == "shop  3 stages  resumed, 1 kept  0 running  1.0 stages/s"
+    assert show.lines[3].endswith("2 attempts")
+
+
+def test_a_stage_that_ended_before_and_could_not_tell_is_kept():
+    show = Show(["read", "fetch"])
+    show.tell("stage.started", "read")
+    resumed(show)
+    show.end("read", started_at=at(0.0), ended_at=at(0.5), attempt=1)
+    assert show.lines[2].endswith("kept from before")
+    assert show.story.stages["read"].attempts == 1
+
+
+def test_a_stage_that_waits_for_a_signal_says_which():
+    show = Show(["ask", "tell"])
+    show.tell("stage.started", "ask")
+    show.tell("stage.waiting", "ask", signal="approval")
+    show.seconds = 2.0
+    assert show.lines[0] == "shop  2 stages  0 running  1 waiting for signals"
+    assert show.lines[2].startswith("◇  ask")
+    assert "2.00 s" in show.lines[2]
+    assert show.lines[2].endswith("waits for the signal approval")
+    show.tell("pipeline.waiting", duration_ms=2000.0)
+    assert show.lines[2].split()[:3] == ["◇", "ask", "work"]
+    assert "2.00 s" not in show.lines[2], "nobody waits here any more"
+    show.tell("pipeline.resumed", stages_total=2, stages_restored=0)
+    show.tell("stage.started", "ask", attempt=2)
+    assert show.lines[0].split()[4:6] == ["0", "kept"]
+    assert "1 running" in show.lines[0]
+    show.end("ask", attempt=2)
+    assert "waits" not in show.lines[2]

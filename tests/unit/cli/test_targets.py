@@ -186,3 +186,31 @@ def test_what_is_no_pipeline(write: Write, definition: str, what: str, hint: str
     error = refused(TargetTypeError, "odd_x.py:x")
     assert what in error.message
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("flow_n.py", "flow_n"),
+        ("my-flow.py", "stageflow_target_my_flow"),
+        ("queue.py", "stageflow_target_queue"),
+    ],
+)
+def test_a_file_is_called_the_same_in_every_process_and_imported_once(
+    write: Callable[[str, str], Path], file: str, module: str
+):
+    write(file, "def make():\n    return pipeline\npipeline = object()\n")
+    first, again = (load_target(f"{file}:make").value for _ in range(2))
+    assert first is again
+    assert first.__module__ == module
+
+
+def test_files_of_one_name_are_two_modules(write: Callable[[str, str], Path]):
+    for folder in ("a", "b", "c"):
+        write(f"{folder}/flow_m.py", "def make():\n    return 1\n")
+    made = [load_target(f"{folder}/flow_m.py:make").value for folder in "abc"]
+    assert [each.__module__ for each in made] == [
+        "flow_m",
+        "stageflow_target_flow_m",
+        "stageflow_target_flow_m_2",
+    ]

@@ -10,6 +10,7 @@ __all__ = (
     "CommandError",
     "CommandLoadError",
     "DrawingError",
+    "DurableRunError",
     "InputError",
     "NoRecordError",
     "OptionError",
@@ -98,6 +99,12 @@ class OptionError(CommandError):
     """An option does not go with the target."""
 
     code = "SF915"
+
+
+class DurableRunError(CommandError):
+    """A run is to be durable, and nothing is recorded of it."""
+
+    code = "SF960"
 
 
 class StageExitError(CommandError):

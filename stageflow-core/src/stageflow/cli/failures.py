@@ -79,7 +79,8 @@ def _of_a_stage(error: StageflowError, original: BaseException, where: str) -> F
     told = f"{type(original).__name__}: {original}".removesuffix(": ")
     hint = "Mend that line; --debug shows the whole traceback."
     if isinstance(original, StageflowError):
-        told, hint = original.message, original.hint
+        told = original.message
+        hint = original.hint or "The stage said so itself: look at what it returns, and when."
     return Failure(
         code=getattr(original, "code", "") if isinstance(original, StageflowError) else error.code,
         what=f"Stage {getattr(error, 'stage', '')!r} failed: {told}",

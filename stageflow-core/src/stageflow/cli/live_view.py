@@ -98,21 +98,26 @@ class LiveView:
         story = self._story
         if story.duration_ms is not None:
             return story.duration_ms
-        if story.started_at is None:
-            return 0.0
-        return (self._now() - story.started_at).total_seconds() * 1000
+        began = story.resumed_at or story.started_at
+        return 0.0 if began is None else (self._now() - began).total_seconds() * 1000
 
     def _rate(self) -> float:
         """Return how many stages end in a second; 0 while that is not to be told yet."""
         elapsed = self._elapsed_ms()
-        return self._story.ended / elapsed * 1000 if elapsed > 200 else 0.0
+        ended = self._story.ended - self._story.kept
+        return ended / elapsed * 1000 if elapsed > 200 else 0.0
 
     def _title(self) -> Text:
         story = self._story
         facts = [plural(story.total, "stage")]
+        if story.resumes:
+            facts.append(f"resumed, {story.kept:,} kept")
         if story.status == "running":
             rate = self._rate()
-            facts.append(f"{len(story.running):,} running")
+            waiting = sum(stage.status == "awaiting" for stage in story.running.values())
+            facts.append(f"{len(story.running) - waiting:,} running")
+            if waiting:
+                facts.append(f"{waiting:,} waiting for signals")
             if rate:
                 facts.append(f"{rate:,.0f} stages/s" if rate >= 10 else f"{rate:.1f} stages/s")
         return Text.assemble((one_line(story.pipeline), "bold"), ("  " + "  ".join(facts), "dim"))
@@ -147,13 +152,15 @@ class LiveView:
 
     def _row(self, stage: StageStory, name: str, size: int, now: datetime) -> Text:
         style = STATUS_STYLES[stage.status]
-        is_busy = stage.status in {"running", "retrying"}
+        goes_on = self._story.status == "running"
+        is_busy = goes_on and stage.status in {"running", "retrying"}
+        style = "dim" if stage.kept else style
         waits = is_busy and stage.resumes_at is not None and now < stage.resumes_at
         glyph = GLYPHS[stage.status]
         if is_busy and not waits:
             glyph, style = _SPINNER[self._frame % len(_SPINNER)], "cyan"
         took = stage.duration_ms if stage.attempts else None
-        if is_busy and stage.started_at is not None:
+        if stage.started_at is not None and (is_busy or (goes_on and stage.status == "awaiting")):
             took = (now - stage.started_at).total_seconds() * 1000
         return Text.assemble(
             (glyph, style),
@@ -208,5 +215,6 @@ def _remark(stage: StageStory, waits_at: datetime | None) -> str:
     else:
         parts.append(f"{stage.attempts} attempts" if stage.attempts > 1 else "")
         parts.append(stage.note)
+        parts.append("kept from before" if stage.kept else "")
     parts.append("a busy thread was left behind" if stage.abandoned else "")
     return one_line("; ".join(filter(None, parts)))

@@ -79,7 +79,7 @@ async def build_target(
         while hasattr(declared, "build"):  # a builder may build what is built in turn
             declared = declared.build()
         return declared
-    if "max_concurrency" in _parameters(getattr(declared, "build", None)):
+    if hasattr(declared, "build") and "max_concurrency" in _parameters(declared.build):
         return declared.build(max_concurrency=max_concurrency)
     if hasattr(declared, "with_max_concurrency"):
         return declared.with_max_concurrency(max_concurrency)

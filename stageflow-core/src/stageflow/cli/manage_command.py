@@ -6,17 +6,16 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import anyio
 
 from stageflow.cli.errors import OptionError, RunLookupError
-from stageflow.cli.inputs import GivenInputs
-from stageflow.cli.making import build_target
+from stageflow.cli.making import build_target, prepare
 from stageflow.cli.records import find_run, project_records
 from stageflow.cli.session import FAILED, reporting, write_json
-from stageflow.cli.targets import load_target
 from stageflow.cli.text import Terminal, one_line, plural
 from stageflow.plugins import Plugins, opened
 from stageflow.runtime import RunCheck, Runtime
@@ -112,20 +111,37 @@ def _age(text: str) -> timedelta:
         raise OptionError(
             f"{text!r} is no span of time.", hint="Write it as 90s, 30m, 12h, 30d or 4w."
         )
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    try:
+        return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    except OverflowError:
+        raise OptionError(f"{text!r} is longer than time is told.", hint="Choose less.") from None
 
 
-def check_command(target: str, *, json: bool, debug: bool = False) -> int:
+def check_command(
+    target: str,
+    *,
+    inputs: Sequence[str] = (),
+    input_file: Path | None = None,
+    json: bool,
+    debug: bool = False,
+) -> int:
     """Say which unfinished runs would go on under the code at hand; return the exit status.
+
+    Args:
+        target: The pipeline, or a function that returns one.
+        inputs: What the function takes, each `NAME=VALUE`.
+        input_file: A JSON object with more of them.
+        json: Whether to print one JSON document.
+        debug: Whether to show tracebacks.
 
     Raises:
         SystemExit: If that cannot be told; why has been told.
     """
     with reporting(json=json, debug=debug) as stream:
-        loaded = load_target(target)
+        loaded, given = prepare(target, inputs, input_file)
 
         async def check(runtime: Runtime) -> list[RunCheck]:
-            return await runtime.check(await build_target(loaded, GivenInputs()))
+            return await runtime.check(await build_target(loaded, given))
 
         found: list[RunCheck] = _do(check)
         if json:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stageflow.cli.errors import CommandError
 from stageflow.cli.inputs import GivenInputs
 from stageflow.cli.making import build_target
 from stageflow.cli.targets import Target, load_target
@@ -47,8 +48,12 @@ async def pipeline_of(document: RunDocument, *, target: str | None = None) -> An
         # Its target and its inputs may name files as they were seen from there.
         with suppress(FileNotFoundError):
             os.chdir(directory)
-    return await build_target(
-        load_target(target or facts["target"]),
-        GivenInputs(facts.get("inputs", {}), facts.get("texts", {})),
-        max_concurrency=facts.get("max_concurrency"),
-    )
+    given = GivenInputs(facts.get("inputs", {}), facts.get("texts", {}))
+    try:
+        found = load_target(target or facts["target"])
+    except CommandError as error:
+        if target is None:
+            moved = "If the pipeline was moved, say where it is now: --target TARGET."
+            error.hint = f"{error.hint} {moved}".strip()
+        raise
+    return await build_target(found, given, max_concurrency=facts.get("max_concurrency"))

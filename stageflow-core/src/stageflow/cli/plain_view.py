@@ -18,6 +18,9 @@ _STYLES: Final = {
     "retry_scheduled": "yellow",
     "retry_exhausted": "red",
     "thread_abandoned": "red",
+    "resumed": "cyan",
+    "waiting": "cyan",
+    "cleanups_lost": "red",
 }
 
 
@@ -47,8 +50,13 @@ def event_line(
     subject = one_line(data.get("stage") or data.get("pipeline_name") or "")
     style = _STYLES.get(type.rpartition(".")[2], "")
     details = one_line(", ".join(filter(None, _details(type, data))))
-    line = f"{seconds:9.3f}s  {terminal.paint(f'{type:<21}', style)}  {subject}"
+    line = f"{_since(seconds)}  {terminal.paint(f'{type:<21}', style)}  {subject}"
     return f"{line}  {details}".rstrip()
+
+
+def _since(seconds: float) -> str:
+    # What a run that goes on tells of its stages may have happened before.
+    return f"{seconds:9.3f}s" if seconds >= 0 else f"{'before':>10}"
 
 
 def _details(type: str, data: Mapping[str, Any]) -> list[str]:
@@ -58,6 +66,13 @@ def _details(type: str, data: Mapping[str, Any]) -> list[str]:
                 plural(data.get("stages_total") or 0, "stage"),
                 f"run {data.get('pipeline_run_id')}",
             ]
+        case "pipeline.resumed":
+            kept = f"{data.get('stages_restored') or 0:,} of {data.get('stages_total') or 0:,}"
+            return [f"{kept} stages kept", f"run {data.get('pipeline_run_id')}"]
+        case "stage.waiting":
+            return [f"for the signal {data.get('signal')}"]
+        case "stage.cleanups_lost":
+            return [*map(str, data.get("cleanups") or ())]
         case "stage.started" | "stage.thread_abandoned":
             return [str(data.get("kind") or "")]
         case "stage.retry_scheduled":

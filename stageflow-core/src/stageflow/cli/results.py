@@ -35,7 +35,11 @@ _MOST_FAILURES: Final = 10
 
 
 def result_document(
-    outcome: RunOutcome, story: RunStory, error: StageflowError | None, *, recorded_in: str | None
+    outcome: RunOutcome,
+    story: RunStory,
+    errors: Sequence[StageflowError],
+    *,
+    recorded_in: str | None,
 ) -> dict[str, Any]:
     """Return the result of a run as JSON-able data, apart from what its stages gave."""
     return {
@@ -45,7 +49,7 @@ def result_document(
         "duration_ms": outcome.duration_ms,
         "stage": outcome.stage,
         "reason": outcome.reason,
-        "errors": [] if error is None else [describe(error).to_dict()],
+        "errors": [describe(error).to_dict() for error in errors],
         "recorded_in": recorded_in,
         "stages": {name: stage.to_dict() for name, stage in story.stages.items()},
         "restored": len(outcome.restored),
@@ -70,6 +74,8 @@ def tell_result(
     head = out.paint(outcome.status, f"bold {STATUS_STYLES[outcome.status]}")
     took = f"{plural(story.total, 'stage')} in {span(outcome.duration_ms)}: {story.ending()}"
     out.line(f" {head}  {took}")
+    if outcome.restored and len(outcome.restored) == len(outcome.outputs) == story.total:
+        out.line(f"   {out.paint('note', 'dim')}  it had completed before; nothing ran again")
     if outcome.reason:
         out.line(f"   {out.paint('reason', 'dim')}  {one_line(outcome.reason)}")
     if len(story.failed) > 1:

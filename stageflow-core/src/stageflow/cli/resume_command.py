@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json as json_library
-from typing import Any, TextIO
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
+from uuid import UUID
 
 import anyio
 import attrs
 
+from stageflow._engine.fingerprint import PlanChangedError
 from stageflow.cli.failures import describe, tell
 from stageflow.cli.interrupts import Interrupts
 from stageflow.cli.origin import pipeline_of
 from stageflow.cli.records import Records, find_run, project_records
 from stageflow.cli.results import NO_RESULT
-from stageflow.cli.run_session import WatchedRun, live_stream
+from stageflow.cli.run_session import WatchedRun, failure_of, live_stream
 from stageflow.cli.session import FAILED, leave, log_to_stderr, reporting, write_json
 from stageflow.cli.text import STATUS_STYLES, Terminal, one_line, plural
 from stageflow.contracts.run_store import RunStoreCapabilities
-from stageflow.errors import StageflowError
+from stageflow.contracts.waits import RunWait, WaitState
 from stageflow.plugins import Plugins
 from stageflow.runtime import OnChange, Recovery, RunDocument, RunNotResumableError, RunOutcome
 
@@ -118,11 +123,19 @@ class _OldRun(WatchedRun):
             run_id = record.run_id
             if request.signal is not None:
                 name, value = request.signal
+                asked = {wait.name for wait in await _open_waits(store, run_id)}
                 await runtime.signal(run_id, name, value, signal_id=request.signal_id, resume=False)
                 record = await store.get_run(run_id)
                 lease = await store.get_lease(run_id)
-                self._told = {"run_id": str(run_id), "signal": name, "status": record.status.value}
-                if not request.resumes or record.status != "waiting" or lease is not None:
+                self._told = {
+                    "run_id": str(run_id),
+                    "signal": name,
+                    "status": record.status.value,
+                    "was_awaited": name in asked,
+                    "waits_for": sorted(asked - {name}),
+                }
+                goes_on_here = record.status == "waiting" and lease is None and name in asked
+                if not request.resumes or not goes_on_here:
                     return
             document = await runtime.document(run_id)
             graph = await pipeline_of(document, target=request.target)
@@ -135,14 +148,15 @@ class _OldRun(WatchedRun):
                     self.story.note(event.type, facts)
 
             async def go(listeners: list[Any]) -> RunOutcome:
-                return await runtime.resume(
-                    run_id,
-                    graph,
-                    on_change=request.on_change,
-                    park=request.detach,
-                    listeners=listeners,
-                    raise_on_error=False,
-                )
+                with _in_words_of_options():
+                    return await runtime.resume(
+                        run_id,
+                        self.reported,
+                        on_change=request.on_change,
+                        park=request.detach,
+                        listeners=listeners,
+                        raise_on_error=False,
+                    )
 
             await self.watch(run_id, lambda reason: runtime.stop(run_id, reason), go)
 
@@ -153,18 +167,43 @@ class _OldRun(WatchedRun):
         else:
             out = Terminal(self._stream)
             run, name = self._told["run_id"][:8], one_line(self._told["signal"])
-            if self._told["status"] == "waiting":
+            if not self._told["was_awaited"] and self._told["waits_for"]:
+                others = ", ".join(map(one_line, self._told["waits_for"]))
+                out.line(f" {name} is kept for run {run}, which waits for {others}.")
+            elif self._told["status"] == "waiting":
                 out.line(f" {name} given to run {run}; `stageflow runs resume {run}` goes on.")
             else:
                 out.line(f" {name} given to run {run}, which goes on by itself.")
         return 0
 
 
+@contextmanager
+def _in_words_of_options() -> Iterator[None]:
+    """Tell who may go on with a changed pipeline what to say on the command line."""
+    try:
+        yield
+    except PlanChangedError as error:
+        error.hint = _PIN_OR_ADOPT
+        raise
+
+
+_PIN_OR_ADOPT: Final = (
+    "Run the code it began with; or say --on-change pin, which keeps all that was done and runs the"
+    " rest as it is now; or --on-change adopt, which does anew what changed and all after it."
+)
+
+
+async def _open_waits(store: Any, run_id: UUID) -> list[RunWait]:
+    if not RunStoreCapabilities.of(store).waits:
+        return []
+    return [wait for wait in await store.list_waits(run_id) if wait.state is WaitState.OPEN]
+
+
 def _unknown(run_id: object) -> RunNotResumableError:
     return RunNotResumableError(
         f"Run {run_id} was not started from the command line, and does not say where its pipeline"
         " is.",
-        hint=f"Say it: `stageflow runs resume {run_id} TARGET`.",
+        hint=f"Say it: `stageflow runs resume {run_id} --target TARGET`.",
     )
 
 
@@ -224,7 +263,7 @@ def _tell_recovered(found: list[Recovery], stream: TextIO, *, json: bool, debug:
                 "run_id": str(each.run_id),
                 "status": each.outcome.status if each.outcome is not None else None,
                 "restored": len(each.outcome.restored) if each.outcome is not None else None,
-                "error": _document(each.error),
+                "error": _document(_error_of(each)),
             }
             for each in found
         ]
@@ -239,15 +278,20 @@ def _tell_recovered(found: list[Recovery], stream: TextIO, *, json: bool, debug:
         kept = 0 if each.outcome is None else len(each.outcome.restored)
         name = "" if each.outcome is None else one_line(each.outcome.pipeline_name)
         out.line(f"   {str(each.run_id)[:8]}  {shown}  {name}  {plural(kept, 'stage')} kept")
-    for each in failed:
-        if isinstance(each.error, StageflowError):
-            tell(out, [each.error], debug=debug)
-        else:
-            out.line(f"   {str(each.run_id)[:8]}: {one_line(each.error)}")
+    errors = [error for each in failed if (error := _error_of(each)) is not None]
+    if errors:
+        tell(Terminal(sys.stderr), errors, debug=debug)
     return FAILED if failed else 0
 
 
+def _error_of(recovery: Recovery) -> BaseException | None:
+    """Return what is to be told of a run that failed: with the stage, if it was one."""
+    if recovery.outcome is None:
+        if isinstance(recovery.error, PlanChangedError):
+            recovery.error.hint = _PIN_OR_ADOPT
+        return recovery.error
+    return failure_of(recovery.outcome)
+
+
 def _document(error: BaseException | None) -> Any:
-    if error is None:
-        return None
-    return describe(error).to_dict() if isinstance(error, StageflowError) else str(error)
+    return None if error is None else describe(error).to_dict()

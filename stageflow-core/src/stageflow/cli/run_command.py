@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import anyio
 import attrs
 
+from stageflow.cli.errors import DurableRunError
 from stageflow.cli.inputs import GivenInputs
 from stageflow.cli.interrupts import Interrupts
 from stageflow.cli.making import build_target, prepare, run_inputs
@@ -82,11 +83,12 @@ class _NewRun(WatchedRun):
         super().__init__(request, records, stream, interrupts)
         self._request = request
         self._live_on = live_stream(request, stream)
+        self._durability = _durability_of(request, records)
 
     @property
     def needs_store(self) -> bool:
         """Whether the run cannot do without its record."""
-        return self._request.detach or self._request.durability not in (None, "none")
+        return self._request.detach or self._durability != "none"
 
     async def run(self, target: Target, given: GivenInputs) -> None:
         """Make the pipeline and run it."""
@@ -103,10 +105,11 @@ class _NewRun(WatchedRun):
         async with self.runtime() as runtime:
 
             async def go(listeners: list[Any]) -> RunOutcome:
+                assert self.reported is not None
                 return await runtime.run(
-                    graph,
+                    self.reported,
                     context=context,
-                    durability=request.durability,
+                    durability=self._durability,
                     park=request.detach,
                     origin=origin_of(target, given, max_concurrency=limit),
                     listeners=listeners,
@@ -126,3 +129,29 @@ class _NewRun(WatchedRun):
 
         with Console(file=self._live_on).status(f"[dim]{escape(target.text)} prepares the run[/]"):
             yield
+
+
+def _durability_of(request: RunRequest, records: Records) -> Durability:
+    """Return how durable the run is: as was asked for, or else as the settings say.
+
+    Raises:
+        DurableRunError: If nothing is recorded in which it could be kept.
+    """
+    wanted = request.durability
+    if wanted is None:
+        # Who wants no record of this run wants nothing else kept of it, either.
+        wanted = records.plugins.settings.durability if request.record else "none"
+    if wanted == "none" and not request.detach:
+        return wanted
+    what = "--detach" if request.detach else f"durability {wanted!r}"
+    if not request.record:
+        raise DurableRunError(
+            f"{what} needs a record, and --no-record keeps none.",
+            hint="Leave one of the two out.",
+        )
+    if records.name is None:
+        raise DurableRunError(
+            f"{what} needs a record, and the settings say `record = false`.",
+            hint="Remove that line, or choose --durability none.",
+        )
+    return wanted

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 from uuid import UUID
 
+from stageflow._engine.errors import StageFailedError, UnifiedStageExecutionError
+from stageflow._engine.plan import Plan
+from stageflow._engine.run import RunOptions, RunReport
 from stageflow.cli.errors import StageExitError
 from stageflow.cli.failures import tell
 from stageflow.cli.interrupts import Interrupts
@@ -18,12 +21,16 @@ from stageflow.cli.results import result_document, tell_result
 from stageflow.cli.session import FAILED, write_json
 from stageflow.cli.story import RunStory
 from stageflow.cli.text import Terminal, one_line
+from stageflow.context import PipelineContext
 from stageflow.contracts.run_store import RunStore
 from stageflow.errors import StageflowError
 from stageflow.plugins.implementation import opened
 from stageflow.runtime import RunOutcome, Runtime
+from stageflow.stages import StageStatus
 
-__all__ = ("Shown", "WatchedRun", "live_stream")
+__all__ = ("Shown", "WatchedRun", "failure_of", "live_stream")
+
+_MOST_FAILURES: Final = 10
 
 
 class Shown(Protocol):
@@ -80,6 +87,7 @@ class WatchedRun:
         self._exit: StageExitError | None = None
         self._is_recorded = False
         self.graph: Any = None
+        self.reported: _Reported | None = None
         self.story = RunStory()
 
     @property
@@ -95,6 +103,7 @@ class WatchedRun:
     def begin_story(self, graph: Any) -> None:
         """Tell the story of *graph* from now on."""
         self.graph = graph
+        self.reported = _Reported(graph)
         nodes = graph.plan.nodes
         self.story = RunStory(((node.name, node.kind.value) for node in nodes), graph.name)
 
@@ -189,16 +198,27 @@ class WatchedRun:
     def _keep(self, type: str, data: Mapping[str, Any]) -> None:
         self._events.append({"type": type, "data": data})
 
+    def _errors(self) -> list[StageflowError]:
+        """Return what is to be told of a run that failed."""
+        assert self._outcome is not None
+        if self._exit is not None:
+            return [self._exit]
+        first = failure_of(self._outcome)
+        if first is None:
+            return []
+        found = [] if self.reported is None else self.reported.failures()
+        return found or [first]
+
     # --- the end ----------------------------------------------------------------------------
 
     def conclude(self) -> int:
         """Tell how the run went and return the exit status."""
         outcome = self._outcome
         assert outcome is not None
-        error = self._exit or _error_of(outcome)
+        errors = self._errors()
         if self._shown_as.json:
             place = self._records.place if self._is_recorded else None
-            document = result_document(outcome, self.story, error, recorded_in=place)
+            document = result_document(outcome, self.story, errors, recorded_in=place)
             if self._shown_as.events:
                 document["events"] = self._events
             write_json(self._stream, document)
@@ -207,14 +227,52 @@ class WatchedRun:
             is_kept = self._is_recorded and self._records.name != "memory"
             last = _last_stages(self.graph.plan, outcome.results)
             tell_result(self._out, outcome, self.story, last, is_recorded=is_kept)
-        if error is not None:
+        if errors:
             if self._out.is_terminal and self._err.is_terminal:
                 self._err.line()
-            tell(self._err, [error], debug=self._shown_as.debug)
+            tell(self._err, errors[:_MOST_FAILURES], debug=self._shown_as.debug)
+            if len(errors) > _MOST_FAILURES:
+                self._err.line(f"… and {len(errors) - _MOST_FAILURES:,} more; --json prints all")
             return FAILED
         if outcome.status == "cancelled" and self._interrupts.signal is not None:
             return self._interrupts.status
         return 0
+
+
+class _Reported:
+    """A graph that remembers what was raised in its last run, of every stage that failed."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self.report: RunReport | None = None
+        self.name: str = graph.name
+        self.options: RunOptions = graph.options
+        self.plan: Plan = graph.plan
+
+    def check_inputs(self, given: Mapping[str, Any]) -> None:
+        """Return if a run can start with the inputs *given*; raise if it cannot."""
+        self._graph.check_inputs(given)
+
+    async def execute(self, ctx: PipelineContext, options: RunOptions | None = None) -> RunReport:
+        """Run it and report how it went."""
+        self.report = await self._graph.execute(ctx, options)
+        return self.report
+
+    def failures(self) -> list[StageflowError]:
+        """Return an error for each stage that failed, in the order of their ends."""
+        if self.report is None:
+            return []
+        run, outputs = self.report._run, self.report.outputs
+        failed = [name for name, output in outputs.items() if output.status is StageStatus.FAIL]
+        failed.sort(key=lambda name: run.ends[self.plan.index[name]])
+        found: list[StageflowError] = []
+        for name in failed:
+            raised = run.errors.get(self.plan.index[name])
+            raised = raised or StageFailedError(name, outputs[name].error or "Unknown error")
+            error = UnifiedStageExecutionError(name, raised, outputs)
+            error.__cause__ = raised
+            found.append(error)
+        return found
 
 
 def _last_stages(plan: Any, results: Iterable[str]) -> list[str]:
@@ -241,7 +299,8 @@ def _telling_of_exits() -> Iterator[None]:
         ) from leaf
 
 
-def _error_of(outcome: RunOutcome) -> StageflowError | None:
+def failure_of(outcome: RunOutcome) -> StageflowError | None:
+    """Return the error of a run that failed, which names the stage; None if it did not."""
     if outcome.status != "failed":
         return None
     try:

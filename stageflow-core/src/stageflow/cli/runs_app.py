@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -213,9 +214,19 @@ def runs_prune(
     epilog="Exit status: 0 all go on; 1 some do not without --on-change; 2 not looked at.",
 )
 def runs_check(
-    target: TargetArgument, json: JsonOption = False, debug: DebugOption = False
+    target: TargetArgument,
+    input: Annotated[
+        list[str],
+        typer.Option("--input", "-i", metavar="NAME=VALUE", help="What the function takes."),
+    ] = [],  # noqa: B006 - typer copies it
+    input_file: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="A JSON object with inputs.")
+    ] = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Say which unfinished runs of a pipeline would go on under the code at hand."""
     from stageflow.cli.manage_command import check_command
 
-    raise typer.Exit(check_command(target, json=json, debug=debug))
+    status = check_command(target, inputs=input, input_file=input_file, json=json, debug=debug)
+    raise typer.Exit(status)

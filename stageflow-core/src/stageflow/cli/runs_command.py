@@ -57,7 +57,9 @@ def list_command(*, status: str | None, limit: int, json: bool, debug: bool = Fa
         records = project_records(Plugins.load())
         found = anyio.run(_listed, records, status, limit)
         if json:
-            write_json(stream, [_as_dict(record) for record in found])
+            write_json(
+                stream, [{**_as_dict(each), **standing.to_dict()} for each, standing in found]
+            )
             return
         terminal = Terminal(stream)
         if not found:
@@ -65,12 +67,14 @@ def list_command(*, status: str | None, limit: int, json: bool, debug: bool = Fa
             terminal.line(f"{what} is recorded in {records.place}.")
             return
         now = datetime.now(UTC)
-        rows = [_row(record, now) for record in found]
+        rows = [_row(record, standing, now) for record, standing in found]
         head = ("run", "pipeline", "status", "started", "took", "")
         terminal.lines(columns(terminal, head, rows, right=(4,)))
 
 
-async def _listed(records: Records, status: str | None, limit: int) -> Sequence[RunRecord]:
+async def _listed(
+    records: Records, status: str | None, limit: int
+) -> Sequence[tuple[RunRecord, _Standing]]:
     if status is not None:
         as_run_status(status)
     if records.path is not None and not records.path.exists():
@@ -81,11 +85,14 @@ async def _listed(records: Records, status: str | None, limit: int) -> Sequence[
                 f"{records.place} cannot list its runs.".capitalize(),
                 hint="`stageflow runs show ID` shows one of them.",
             )
-        return await store.list_runs(status=status, limit=limit)  # type: ignore[no-any-return]
+        listed = await store.list_runs(status=status, limit=limit)
+        return [(record, await _standing_of(store, record)) for record in listed]
 
 
-def _row(record: RunRecord, now: datetime) -> list[str | tuple[str, str]]:
+def _row(record: RunRecord, standing: _Standing, now: datetime) -> list[str | tuple[str, str]]:
     why = (record.error or record.metadata.get("reason") or "").partition(" Hint: ")[0]
+    if not record.status.is_final:
+        why = standing.told()
     return [
         str(record.run_id)[:_SHORT_ID],
         one_line(_pipeline(record)),
@@ -163,8 +170,42 @@ class _Standing:
 
     @property
     def is_left(self) -> bool:
-        """Whether its owner is known to be gone."""
-        return self.lease is not None and is_gone(self.lease.owner)
+        """Whether nobody goes on with it who ought to: its owner is gone, or has not said so."""
+        lease = self.lease
+        return lease is not None and (is_gone(lease.owner) or lease.expires_at <= datetime.now(UTC))
+
+    def told(self) -> str:
+        """Return in a few words what it waits for, or that it is left; empty if it goes on."""
+        if self.waits:
+            names = ", ".join(dict.fromkeys(wait.name for wait in self.waits[:_SHOWN_WAITS]))
+            more = ", …" if len(self.waits) > _SHOWN_WAITS else ""
+            return f"waits for {names}{more}"
+        return "its process is gone" if self.is_left else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able data."""
+        return {
+            "owner": None if self.lease is None else self.lease.owner,
+            "owner_is_gone": self.is_left,
+            "waits": [
+                {
+                    "stage": wait.stage,
+                    "signal": wait.name,
+                    "wait_id": wait.wait_id,
+                    "deadline": wait.deadline and wait.deadline.isoformat(),
+                }
+                for wait in self.waits
+            ],
+        }
+
+
+async def _standing_of(store: Any, record: RunRecord) -> _Standing:
+    can = RunStoreCapabilities.of(store)
+    if record.status.is_final or not (can.checkpoints and can.waits):
+        return _Standing()
+    waits = await store.list_waits(record.run_id)
+    is_open = tuple(wait for wait in waits if wait.state is WaitState.OPEN)
+    return _Standing(await store.get_lease(record.run_id), is_open)
 
 
 async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEvent], _Standing]:
@@ -175,13 +216,9 @@ async def _read(records: Records, run: str) -> tuple[RunRecord, Sequence[RunEven
         )
     async with records.store(read_only=True) as made, opened(made) as store:
         record = await find_run(store, run)
-        can = RunStoreCapabilities.of(store)
-        standing = _Standing()
-        if can.waits and not record.status.is_final:
-            waits = await store.list_waits(record.run_id)
-            is_open = [wait for wait in waits if wait.state is WaitState.OPEN]
-            standing = _Standing(await store.get_lease(record.run_id), tuple(is_open))
-        log = await store.read_events(record.run_id) if can.event_log else ()
+        standing = await _standing_of(store, record)
+        has_log = RunStoreCapabilities.of(store).event_log
+        log = await store.read_events(record.run_id) if has_log else ()
         return record, log, standing
 
 
@@ -197,12 +234,7 @@ def _write_document(
         "stage_counts": dict(story.counts),
         "retries": story.retries,
         "resumes": story.resumes,
-        "owner": None if standing.lease is None else standing.lease.owner,
-        "owner_is_gone": standing.is_left,
-        "waits": [
-            {"stage": wait.stage, "signal": wait.name, "wait_id": wait.wait_id}
-            for wait in standing.waits
-        ],
+        **standing.to_dict(),
         "stages": {name: stage.to_dict() for name, stage in story.stages.items()},
     }
     if log is not None:
@@ -276,11 +308,13 @@ class _Page:
         shown = stages if every or len(stages) <= _MOST_STAGES else _notable(stages)
         names = [one_line(stage.name) for stage in shown]
         size = min(max(map(width, ("stage", *names))), _WIDEST_NAME)
-        room = max(out.width - size - 53, _NARROWEST_BAR)
+        # What a run that went on kept, and what it ran, is what people ask first.
+        parts = f"{'':<4}  " if self._story.resumes else ""
+        room = max(out.width - size - 53 - len(parts), _NARROWEST_BAR)
         whole = self._whole_ms()
         scale = f"0{span(whole):>{room - 1}}"
         facts = f"{'kind':<9}  {'tries':>5}  {'start':>9}  {'took':>9}"
-        head = f"      {padded('stage', size)}  {facts}  {scale}"
+        head = f"      {padded('stage', size)}  {parts}{facts}  {scale}"
         out.line()
         out.line(out.paint(head, "dim"))
         for stage, name in zip(shown, names, strict=True):
@@ -308,6 +342,9 @@ class _Page:
         bar = _bar(start, stage.duration_ms or 0.0, whole, room) if start is not None else ""
         facts = f"{stage.attempts or '':>5}  {span(start):>9}  {took:>9}"
         kind = out.paint(f"{stage.kind:<9}", "dim")
+        if self._story.resumes:
+            part = "kept" if stage.kept else "ran" if ran else ""
+            kind = f"{out.paint(f'{part:<4}', 'dim')}  {kind}"
         # What ran before the last interruption stands back a little.
         style = "dim" if stage.kept else style
         glyph = out.paint(GLYPHS[stage.status], style)

@@ -35,7 +35,8 @@ class StageStory:
     Attributes:
         name: The stage.
         kind: What kind of work it does.
-        status: `waiting`, `running`, `retrying`, or how it ended: `ok skip cancel fail`.
+        status: `waiting`, `running`, `retrying`, `awaiting` a signal, or how it ended:
+            `ok skip cancel fail`.
         attempts: How many attempts have begun.
         started_at: When it began.
         ended_at: When it ended.
@@ -95,7 +96,8 @@ class RunStory:
         total: How many stages there are.
         status: `running`, or how the run ended.
         started_at: When it began.
-        duration_ms: How long it took.
+        resumed_at: When it went on last.
+        duration_ms: How long it took, from when it began or went on last.
 
     Args:
         stages: Names and kinds of the stages, in the order to show them, where they are known.
@@ -114,7 +116,13 @@ class RunStory:
         self.total = len(self.stages)
         self.status = "running"
         self.started_at: datetime | None = None
+        self.resumed_at: datetime | None = None
         self.duration_ms: float | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many stages had ended before the run went on, and did not run again."""
+        return sum(stage.kept for stage in self.stages.values()) if self.resumes else 0
 
     @property
     def ended(self) -> int:
@@ -142,7 +150,9 @@ class RunStory:
         self.status = "running"
         self.pipeline = str(data.get("pipeline_name") or self.pipeline)
         self.total = int(data.get("stages_total") or self.total)
-        self.started_at = self.started_at or _time(data.get("timestamp"))
+        self.resumed_at = _time(data.get("timestamp"))
+        self.started_at = self.started_at or self.resumed_at
+        self.duration_ms = None
         for stage in self.stages.values():
             if stage.status in {"ok", "skip"}:
                 stage.kept = True
@@ -176,6 +186,7 @@ class RunStory:
                 stage.resumes_at = noticed + delay
             self.retries += 1
         elif type == "stage.waiting":
+            stage.status = "awaiting"
             stage.note = f"waits for the signal {data.get('signal')}"
         elif type == "stage.cleanups_lost":
             names = ", ".join(map(str, data.get("cleanups") or ()))
@@ -188,11 +199,16 @@ class RunStory:
 
     def _end(self, stage: StageStory, status: str, data: Mapping[str, Any]) -> None:
         stage.status = status
+        ended_at = _time(data.get("ended_at"))
+        if self.resumed_at and stage.started_at is None and ended_at and ended_at < self.resumed_at:
+            # Whoever ran it had kept how it ended, and no time left to tell.
+            stage.kept = True
+            stage.started_at = _time(data.get("started_at"))
         # A stage that never began has no attempt, whatever the event counts.
         stage.attempts = int(data.get("attempt") or 1) if stage.started_at else 0
         if stage.started_at is not None:
             stage.started_at = _time(data.get("started_at")) or stage.started_at
-        stage.ended_at = _time(data.get("ended_at"))
+        stage.ended_at = ended_at
         stage.duration_ms = data.get("duration_ms")
         stage.note = _one_of(data, "error", "reason")
         self.running.pop(stage.name, None)
@@ -205,9 +221,8 @@ class RunStory:
         """Return how many stages ended how, in words."""
         words = {"ok": "done", "skip": "skipped", "cancel": "cancelled", "fail": "failed"}
         parts = [f"{self.counts[key]:,} {word}" for key, word in words.items() if self.counts[key]]
-        kept = sum(stage.kept for stage in self.stages.values()) if self.resumes else 0
-        if kept:
-            parts.append(f"{kept:,} of them kept from before")
+        if self.kept:
+            parts.append(f"{self.kept:,} of them kept from before")
         if self.retries:
             parts.append(plural(self.retries, "retry"))
         return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,10 +100,17 @@ def _import_file(place: str) -> ModuleType:
 
 
 def _execute(path: Path) -> ModuleType:
-    # By its path, since another module may have its name.
+    # By its path, since another module may have its name. Durable runs know their stages by the
+    # name of the module: it must be the same in each process, and for each run in one.
     name = path.stem
-    if not name.isidentifier() or name in {*sys.modules, *sys.stdlib_module_names}:
-        name = f"stageflow_target_{abs(hash(path)):x}"
+    if not name.isidentifier() or name in sys.stdlib_module_names or _is_taken(name, path):
+        name = base = "stageflow_target_" + re.sub(r"\W", "_", name)
+        number = 1
+        while _is_taken(name, path):
+            number += 1
+            name = f"{base}_{number}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -114,6 +122,11 @@ def _execute(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _is_taken(name: str, path: Path) -> bool:
+    known = sys.modules.get(name)
+    return known is not None and getattr(known, "__file__", None) != str(path)
 
 
 def _import_module(name: str) -> ModuleType:

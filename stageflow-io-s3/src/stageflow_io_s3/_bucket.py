@@ -381,7 +381,8 @@ def _s3_store(bucket: Bucket) -> ObjectStore:
         **({"checksum_algorithm": settings.checksum} if settings.checksum else {}),
         **settings.options,
     }
-    provider = None if credentials is None else partial(_obstore_credentials, credentials)
+    # Also who asks without credentials gives some: else the environment would be looked into.
+    provider = partial(_obstore_credentials, credentials) if credentials else _no_credentials
     return S3Store(
         settings.bucket, config=config, credential_provider=provider, **_client(settings, address)
     )
@@ -403,6 +404,10 @@ def _signed_requests(bucket: Bucket) -> SignedRequests:
     )
 
 
+def _no_credentials() -> Any:
+    return {"access_key_id": "", "secret_access_key": "", "token": None, "expires_at": None}
+
+
 def _obstore_credentials(credentials: Callable[[], Any]) -> Any:
     found = credentials()
     frozen = found.get_frozen_credentials()
@@ -421,11 +426,6 @@ def _other_store(bucket: Bucket) -> ObjectStore:
 
     url = bucket.settings.url
     scheme = urlsplit(url).scheme
-    if scheme == "file":
-        raise ConnectionSettingsError(
-            f"{url!r} is a folder, and files hold no names of serialisers.",
-            hint="Use the IO manager `files`, which has the same layout.",
-        )
     if scheme == "memory":
         return MemoryStore()
     try:

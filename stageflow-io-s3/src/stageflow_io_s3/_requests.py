@@ -171,6 +171,7 @@ class SignedRequests:
             ) from error
 
     def _send(self, method: str, query: Mapping[str, str], key: str = "") -> tuple[int, bytes]:
+        from botocore.exceptions import ConnectionError as NoConnectionError
         from botocore.exceptions import HTTPClientError
 
         # As S3 wants them signed: sorted, and with everything escaped.
@@ -181,7 +182,7 @@ class SignedRequests:
             failure: Exception
             try:
                 answer = self._session.send(self._signed(method, url))
-            except HTTPClientError as error:
+            except (HTTPClientError, NoConnectionError) as error:
                 failure = error
             else:
                 if answer.status_code < 500 and answer.status_code != 429:
@@ -192,7 +193,7 @@ class SignedRequests:
             if attempt == self._retries or time.monotonic() + pause > until:
                 break
             time.sleep(pause)
-        if isinstance(failure, HTTPClientError):
+        if isinstance(failure, (HTTPClientError, NoConnectionError)):
             raise StorageUnavailableError(
                 f"{self._storage} cannot be reached: {type(failure).__name__}, "
                 f"after {attempt} retries.",

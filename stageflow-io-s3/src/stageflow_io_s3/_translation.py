@@ -99,6 +99,8 @@ def _driver_error(storage: str, text: str) -> StorageError:
     if status or code_in(text):
         return answer_error(storage, int(status[1]) if status else 0, text)
     first = text.partition("\n")[0]
+    if "redirect without LOCATION" in first:  # so S3 answers who asks in another region
+        return WrongRegionError(storage)
     retried = _RETRIED.search(first)
     told = first.rpartition(" - ")[2].removesuffix(".")
     told += f", after {retried[1]} retries" if retried else ""

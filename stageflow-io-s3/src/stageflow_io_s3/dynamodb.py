@@ -15,6 +15,7 @@ import anyio.lowlevel
 import attrs
 
 from stageflow.contracts.storage import StorageClosedError, StorageUnavailableError
+from stageflow.plugins import Secret
 from stageflow_io_s3._reading import Got, Source, StoreItemReader
 from stageflow_io_s3.errors import (
     AccessDeniedError,
@@ -104,7 +105,7 @@ class _TableSource(Source[_Round]):
         self,
         settings: DynamoDBSettings,
         sleep: Callable[[float], Awaitable[None]],
-        loader: Any,
+        session_for: Callable[[DynamoDBSettings], Any],
     ) -> None:
         settings.check()
         names = (
@@ -116,7 +117,7 @@ class _TableSource(Source[_Round]):
         super().__init__(f"dynamodb table {settings.table}", told)
         self._settings = settings
         self._sleep = sleep
-        self._loader = loader
+        self._session_for = session_for
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._round: tuple[tuple[Any, ...], list[Any], tuple[Any, ...]] | None = None
@@ -125,18 +126,9 @@ class _TableSource(Source[_Round]):
     async def begin(self) -> _Round:
         _need_asyncio()
         from aiobotocore.config import AioConfig
-        from aiobotocore.credentials import AioCredentials
-        from aiobotocore.session import AioSession
         from botocore.exceptions import BotoCoreError
 
         settings = self._settings
-        session = AioSession(profile=settings.profile)
-        session.register_component("data_loader", self._loader)
-        if settings.access_key_id is not None and settings.secret_access_key is not None:
-            token = settings.session_token and settings.session_token.reveal()
-            session._credentials = AioCredentials(
-                settings.access_key_id.reveal(), settings.secret_access_key.reveal(), token
-            )
         try:
             config = AioConfig(
                 connect_timeout=settings.connect_timeout,
@@ -145,6 +137,7 @@ class _TableSource(Source[_Round]):
                 max_pool_connections=max(10, settings.segments),
                 parameter_validation=False,
             )
+            session = self._session_for(settings)
             region = settings.region or session.get_config_variable("region") or "us-east-1"
             making = session.create_client(
                 "dynamodb",
@@ -323,14 +316,26 @@ class DynamoDBItemReader(StoreItemReader[DynamoDBSettings, _Round]):
     ) -> None:
         super().__init__(settings)
         self._sleep = sleep
-        self._loader: Any = None  # what it reads of the service takes longer than all the rest
+        self._sessions: dict[tuple[str | None, Secret | None, Secret | None], Any] = {}
 
     def _source(self, settings: DynamoDBSettings) -> _TableSource:
-        if self._loader is None:
-            from botocore.loaders import Loader
+        return _TableSource(settings, self._sleep, self._session_for)
 
-            self._loader = Loader()
-        return _TableSource(settings, self._sleep, self._loader)
+    def _session_for(self, settings: DynamoDBSettings) -> Any:
+        """Return a session, which is kept: what it reads of a service takes its time."""
+        from aiobotocore.credentials import AioCredentials
+        from aiobotocore.session import AioSession
+
+        who = settings.profile, settings.secret_access_key, settings.session_token
+        session = self._sessions.get(who)
+        if session is None:
+            session = self._sessions[who] = AioSession(profile=settings.profile)
+            if settings.access_key_id is not None and settings.secret_access_key is not None:
+                token = settings.session_token and settings.session_token.reveal()
+                session._credentials = AioCredentials(
+                    settings.access_key_id.reveal(), settings.secret_access_key.reveal(), token
+                )
+        return session
 
 
 def _need_asyncio() -> None:

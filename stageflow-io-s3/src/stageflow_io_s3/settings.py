@@ -170,6 +170,11 @@ class S3Settings(AwsSettings):
             raise ConnectionSettingsError(
                 f"{self.url!r} names no bucket.", hint='Write it so: "s3://bucket/prefix".'
             )
+        if parts.scheme == "file":
+            raise ConnectionSettingsError(
+                f"{self.url!r} is a folder, and files hold no names of serialisers.",
+                hint="Use the IO manager `files`, which has the same layout.",
+            )
         if any(part in {"", ".", ".."} for part in self.base.split("/")[:-1]):
             raise ConnectionSettingsError(
                 f"{self.url!r} has a prefix that is no path.",

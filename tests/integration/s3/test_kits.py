@@ -7,7 +7,6 @@ import json
 import uuid
 from types import MappingProxyType
 
-import attrs
 import obstore.exceptions
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
@@ -28,11 +27,10 @@ from stageflow_io_s3 import (
     S3ItemReader,
     S3LinesItemReader,
     S3LinesSettings,
-    S3ReaderSettings,
     S3Resource,
-    S3Settings,
     ThrottledError,
 )
+from support.s3_readers import reader_settings
 
 
 class S3IOManagerKit(IOManagerConformance):
@@ -57,13 +55,6 @@ class TestS3IOManagerOnMoto(S3IOManagerKit):
 
 KEYS = ("a", "a b", "a//b", "a/./b", "a/../b", "b%2Fc", "b+c", "b?c&d=e", "naïve", "\U0001f600")
 HEAD = "listed/"
-
-
-def reader_settings(kind, server, bucket, **changes):
-    """Return settings of a reader for a bucket."""
-    given = server.settings(bucket)
-    shared = {field.name: getattr(given, field.name) for field in attrs.fields(S3Settings)}
-    return kind(**{**shared, **changes})
 
 
 def put(server, bucket, objects):
@@ -93,7 +84,7 @@ class TestS3ItemReader(ItemReaderConformance):
 
     @pytest.fixture
     def item_reader(self, primary, listed):
-        return S3ItemReader(reader_settings(S3ReaderSettings, primary, listed))
+        return S3ItemReader(reader_settings(primary, listed))
 
     def shown(self, item):
         assert item["size"] == len(item["key"].removeprefix(HEAD).encode())
@@ -140,7 +131,7 @@ class TestInventory(ItemReaderConformance):
 
     @pytest.fixture
     def item_reader(self, primary, inventory):
-        return S3ItemReader(reader_settings(S3ReaderSettings, primary, inventory))
+        return S3ItemReader(reader_settings(primary, inventory))
 
     def shown(self, item):
         assert (item["bucket"], item["size"], item["modified"].year) == ("there", 7, 2025)
@@ -173,7 +164,7 @@ class TestLines(ItemReaderConformance):
 
     @pytest.fixture
     def item_reader(self, primary, lines):
-        return S3LinesItemReader(reader_settings(S3LinesSettings, primary, lines))
+        return S3LinesItemReader(reader_settings(primary, lines, S3LinesSettings))
 
 
 class TestCsvLines(TestLines):
@@ -185,7 +176,7 @@ class TestCsvLines(TestLines):
     def item_reader(self, primary, bucket):
         rows = {"csv/a.csv.gz": b"id\n1\n2\n", "csv/b.csv.gz": LINES["lines/4.csv"]}
         put(primary, bucket, {key: gzip.compress(body) for key, body in rows.items()})
-        return S3LinesItemReader(reader_settings(S3LinesSettings, primary, bucket))
+        return S3LinesItemReader(reader_settings(primary, bucket, S3LinesSettings))
 
 
 def dynamodb_settings(server, table, **changes):
@@ -220,15 +211,16 @@ def make_table(server, name, items):
 
 
 @pytest.fixture(scope="session")
-def tables(primary):
+def table_reader(primary):
+    # One for all tests: what botocore has to read of a service takes longer than any of them.
     make_table(primary, "numbers", 7)
-    return primary
+    return DynamoDBItemReader(dynamodb_settings(primary, "numbers"))
 
 
 @pytest.fixture(scope="session")
-def second_tables(second):
+def second_table_reader(second):
     make_table(second, "numbers", 7)
-    return second
+    return DynamoDBItemReader(dynamodb_settings(second, "numbers"))
 
 
 class TestDynamoDBScan(ItemReaderConformance):
@@ -242,8 +234,8 @@ class TestDynamoDBScan(ItemReaderConformance):
     )
 
     @pytest.fixture
-    def item_reader(self, tables):
-        return DynamoDBItemReader(dynamodb_settings(tables, "numbers"))
+    def item_reader(self, table_reader):
+        return table_reader
 
     def shown(self, item):
         assert item["odd"] is (item["n"] % 2 == 1)
@@ -255,8 +247,8 @@ class TestDynamoDBScanOnMoto(TestDynamoDBScan):
     config = MappingProxyType({"page_size": 2, "max_items": 3})
 
     @pytest.fixture
-    def item_reader(self, second_tables):
-        return DynamoDBItemReader(dynamodb_settings(second_tables, "numbers"))
+    def item_reader(self, second_table_reader):
+        return second_table_reader
 
 
 class TestDynamoDBQuery(TestDynamoDBScan):

@@ -562,3 +562,24 @@ async def test_only_what_is_chosen_is_imported(project: Make, monkeypatch: pytes
     async with Runtime(plugins=project()) as runtime:
         await runtime.run(SAYS_HELLO)
     assert not [name for name in sys.modules if name.startswith("stageflow.builtin.sqlite")]
+
+
+async def test_the_settings_switch_wide_events_on(tmp_path: Path):
+    async def noop(ctx):
+        return {"n": 1}
+
+    async def told_by(settings: dict[str, Any], **build: Any) -> list[str]:
+        sink = RememberingSink()
+        pipeline = Pipeline("p").with_stage("a", noop, StageKind.WORK).build(**build)
+        runtime = Runtime.from_settings(directory=tmp_path, arguments=settings, event_sink=sink)
+        async with runtime:
+            await runtime.run(pipeline)
+        return [type for type, _ in sink.events if type.endswith(".wide")]
+
+    both = {"emit_stage_wide_events": True, "emit_pipeline_wide_event": True}
+    assert await told_by({}) == []
+    assert await told_by(both) == ["stage.wide", "pipeline.wide"]
+    assert await told_by({"emit_pipeline_wide_event": True}) == ["pipeline.wide"]
+    # What a graph brings itself, it keeps.
+    told = await told_by(both, emit_stage_wide_events=True)
+    assert told == ["stage.wide", "pipeline.wide"]

@@ -79,6 +79,8 @@ class CoreSettings:
         record: Where the command line records runs: a path, true for the usual place, false
             for nowhere; None leaves it to the command.
         durability: When a run's progress is kept.
+        emit_stage_wide_events: Whether each stage of a run is summarised in an event.
+        emit_pipeline_wide_event: Whether each run is.
         log_level: The least severe lines that the command line shows.
         cleanup_timeout: Seconds that closing something may take.
         health_timeout: Seconds that a health check may take.
@@ -87,6 +89,8 @@ class CoreSettings:
 
     record: Path | bool | None = None
     durability: Literal["none", "exit", "step"] = "none"
+    emit_stage_wide_events: bool = False
+    emit_pipeline_wide_event: bool = False
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "warning"
     cleanup_timeout: float = attrs.field(default=10.0, validator=_positive)
     health_timeout: float = attrs.field(default=5.0, validator=_positive)

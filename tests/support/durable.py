@@ -152,7 +152,7 @@ class Place:
         return [
             entry.key
             for entry in await self.store.load_entries(run_id)
-            if entry.key not in ("run", "plan", "ends", "cleaned")
+            if entry.key not in ("run", "plan", "ends", "cleaned", "turn")
         ]
 
     async def status(self, run_id: UUID = RUN_ID) -> str:

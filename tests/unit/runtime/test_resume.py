@@ -653,3 +653,49 @@ async def test_events_of_a_run_are_logged_in_order_over_all_processes(place: Pla
         ("stage.completed", name) for name in "abc"
     ]
     assert logged[-1] == ("pipeline.completed", None)
+
+
+class TestTurns:
+    async def test_who_was_refused_has_not_attempted_anything(self, place: Place) -> None:
+        assert await place.run(dying(place, "abc", "b")) is None
+        for _ in range(3):
+            with pytest.raises(PlanChangedError):
+                await place.resume(chain_of(place, "acb"))
+        await place.resume(chain_of(place, "abc"))
+        assert place.attempts == [("a", 1), ("b", 1), ("b", 2), ("c", 1)]
+
+    async def test_a_run_of_which_nothing_was_kept_goes_on_and_does_not_begin(
+        self, place: Place
+    ) -> None:
+        """Also told so, or its record could not tell why its first stage ran twice."""
+        assert await place.run(dying(place, "ab", "a")) is None
+        assert await place.resume(chain_of(place, "ab")) is not None
+        assert place.types("pipeline.started", "pipeline.resumed") == [
+            "pipeline.started",
+            "pipeline.resumed",
+        ]
+        [told] = place.of("pipeline.resumed")
+        assert told["stages_restored"] == 0
+        assert place.attempts == [("a", 1), ("a", 2), ("b", 1)]
+
+    @pytest.mark.parametrize("how", ["resume", "recover"])
+    async def test_a_run_that_could_not_be_let_go_is_still_ones_own(
+        self, place: Place, how: str
+    ) -> None:
+        """The store failed, and worse: the lease could not be given back. Nobody else has it."""
+        pipeline = chain_of(place, "ab")
+        faults = "commit.before#2=fail:full; renew_lease.before#1=fail"
+        async with place.process(faults) as runtime:
+            with pytest.raises(StorageError):
+                await runtime.run(pipeline, run_id=RUN_ID)
+            [left] = await place.leases()
+            assert left.expires_at > place.clock.now()
+            async with place.process() as other:
+                with pytest.raises(LeaseHeldError):
+                    await other.resume(RUN_ID, pipeline)
+                assert await other.recover(pipeline) == []
+            if how == "resume":
+                assert (await runtime.resume(RUN_ID)).status == "completed"
+            else:
+                assert [each.error for each in await runtime.recover()] == [None]
+        assert await place.leases() == []

@@ -32,6 +32,7 @@ _TRIES: Final = 5
 _FIRST_DELAY: Final = 0.05
 _ENDS: Final = "ends"
 _CLEANED: Final = "cleaned"
+_TURN: Final = "turn"
 
 
 class NotDurableError(RunError):
@@ -63,7 +64,9 @@ class Ledger:
         below: Of these, what belongs to runs below, by the prefix of the stage that starts them.
         on_lost: Is told why nothing can be kept any more; the run sets it.
         ends: How often the run has ended without success.
-        cleaned: The last lease under which all clean-ups were run that were registered.
+        turn: How often the run was begun or gone on with, this time included; whoever took it
+            over and did nothing does not count, so it may be less than the token of the lease.
+        cleaned: The last turn in which all clean-ups were run that were registered.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Ledger:
         self._turn = anyio.Lock(fast_acquire=True)
         self.on_lost: Callable[[Exception], object] | None = None
         self.ends = 0
+        self.turn = 1
         self.cleaned = 0
 
     async def load(self, page_size: int = 5000) -> dict[str, bytes]:
@@ -107,10 +111,11 @@ class Ledger:
             if len(page) < page_size:
                 break
             after = page[-1].number
-        self.ends, self.cleaned = (
-            int(self.codec.decode(known.pop(key))) if key in known else 0
-            for key in (_ENDS, _CLEANED)
+        self.ends, self.cleaned, turn = (
+            int(self.codec.decode(known.pop(key))) if key in known else default
+            for key, default in ((_ENDS, 0), (_CLEANED, 0), (_TURN, 1))
         )
+        self.turn = turn + 1
         for key in known:
             if not key.startswith("stage/"):
                 self.keys.add(key)
@@ -139,9 +144,14 @@ class Ledger:
             self._removed[key] = None
         self._asked += 1
 
+    def note_turn(self) -> None:
+        """Have it kept with the next commit that the run goes on now, or begins."""
+        if self.turn > 1:
+            self.add(_TURN, self.codec.encode(self.turn))
+
     def note_cleaned(self) -> None:
         """Have it kept with the next commit that no clean-up is left to run."""
-        self.add(_CLEANED, self.codec.encode(self.lease.token))
+        self.add(_CLEANED, self.codec.encode(self.turn))
 
     def forget_cleaned(self) -> None:
         """Have it kept with the next commit that there may be clean-ups left, after all."""
@@ -256,7 +266,7 @@ class Journal:
         waits: What its stages wait for.
         prefix: Begins all keys of this run.
         above: The prefixes of all runs that the stages above it start.
-        ready_under: The lease under which the run may have begun.
+        ready_in: The turn in which the run may have begun.
         is_over: Whether the run has completed, so that nothing of it is to run.
         told: The stages whose ends are in the event log; None if all that ended are.
     """
@@ -271,7 +281,7 @@ class Journal:
         waits: Waits,
         prefix: str = "",
         above: tuple[str, ...] = (),
-        ready_under: int = 1,
+        ready_in: int = 1,
         is_over: bool = False,
         told: Container[str] | None = None,
     ) -> None:
@@ -280,18 +290,18 @@ class Journal:
         self.eager = eager
         self.waits = waits
         self.prefix = prefix
-        self.ready_under = ready_under
+        self.ready_in = ready_in
         self.is_over = is_over
         self._known = known
         self._above = above
         self._told = told
-        self.resumes = bool(known) if not above else self._has_been_here(above[-1])
+        self.resumes = self._has_been_here(above[-1]) if above else ledger.turn > 1
         self._children: dict[str, int] = {}
 
     @property
-    def lease(self) -> int:
-        """The token of the lease under which the run goes on."""
-        return self.ledger.lease.token
+    def turn(self) -> int:
+        """How often the run was begun or gone on with, this time included."""
+        return self.ledger.turn
 
     # What had been committed.
 
@@ -386,13 +396,13 @@ class Journal:
 
     # The runs below.
 
-    def child(self, stage: str, execution: str, *, ready_under: int) -> Journal:
+    def child(self, stage: str, execution: str, *, ready_in: int) -> Journal:
         """Return the journal of the next run that *stage* starts in this *execution* of it.
 
         Args:
             stage: The stage.
             execution: Names what the stage does now; the same after it was interrupted.
-            ready_under: The lease under which that may have begun.
+            ready_in: The turn in which that may have begun.
         """
         below = self._prefix_below(stage)
         execution = f"{below}{quote(execution, safe='')}"
@@ -406,7 +416,7 @@ class Journal:
             waits=self.waits,
             prefix=prefix,
             above=(*self._above, below),
-            ready_under=ready_under,
+            ready_in=ready_in,
         )
 
     def restart(self, stage: str, execution: str) -> None:

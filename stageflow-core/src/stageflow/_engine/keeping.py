@@ -44,9 +44,9 @@ class Keeper:
         "_failures",
         "_held",
         "_is_leaving",
-        "_leases",
-        "_ready_under",
+        "_ready_in",
         "_run",
+        "_turns",
         "_uncommitted",
         "is_busy",
         "journal",
@@ -67,9 +67,9 @@ class Keeper:
         # How many attempts failed of what a stage does now, and how many it made before that.
         self._failures: dict[int, int] = {}
         self._before: dict[int, int | None] = {}
-        # Under which leases stages ended, or had all they need; asked only if there were several.
-        self._leases: dict[int, int] = {}
-        self._ready_under: dict[int, int] = {}
+        # In which turns stages ended, or had all they need; asked only if there were several.
+        self._turns: dict[int, int] = {}
+        self._ready_in: dict[int, int] = {}
         # The stages to which a guard sent the run back, which is not committed yet.
         self._held: list[int] = []
         self._is_leaving = False
@@ -81,7 +81,7 @@ class Keeper:
     def restore(self) -> dict[int, Outcome]:
         """Give the run what had been committed; return the outcomes, in order of their ends."""
         ended = restore(self._run, self.journal)
-        self._leases = {index: outcome.lease for index, outcome in ended.items()}
+        self._turns = {index: outcome.turn for index, outcome in ended.items()}
         return ended
 
     def earlier_attempts(self, index: int) -> tuple[int, int]:
@@ -89,35 +89,35 @@ class Keeper:
         earlier = self._earlier.get(index)
         if earlier is not None:
             return earlier
-        if self.journal.lease == 1:
+        if self.journal.turn == 1:
             return (0, 0)
         # It may have been under way whenever the run was interrupted after all that it needs had
-        # ended, which the leases tell: each time another one took over.
-        ready_under = self._ready_under[index] = self._lease_of_needs(index)
-        interrupted = max(0, self.journal.lease - ready_under)
+        # ended, which the turns tell: with each another one took over.
+        ready_in = self._ready_in[index] = self._turn_of_needs(index)
+        interrupted = max(0, self.journal.turn - ready_in)
         failed = self.journal.failures_of(self._run.plan.names[index])
         earlier = self._earlier[index] = (failed, interrupted)
         return earlier
 
-    def _lease_of_needs(self, index: int) -> int:
-        """Return the lease under which all that stage *index* needs had ended."""
+    def _turn_of_needs(self, index: int) -> int:
+        """Return the turn in which all that stage *index* needs had ended."""
         regions = self._run.guard_retries
         # What a guard may send the run back to is not committed when it ends: what depends on it
         # there may have begun as soon as it may have.
-        tentative = {} if regions is None or not regions.covers(index) else self._ready_under
-        ended, now = self._leases, self.journal.lease
+        tentative = {} if regions is None or not regions.covers(index) else self._ready_in
+        ended, now = self._turns, self.journal.turn
         return max(
             (
                 ended.get(needed) or tentative.get(needed) or now
                 for needed in self._run.plan.dependencies[index]
             ),
-            default=self.journal.ready_under,
+            default=self.journal.ready_in,
         )
 
     def note_unrun(self, index: int) -> None:
         """Remember that stage *index* has ended without having been run."""
-        if self.journal.lease > 1:
-            self._leases[index] = self._lease_of_needs(index)
+        if self.journal.turn > 1:
+            self._turns[index] = self._turn_of_needs(index)
         regions = self._run.guard_retries
         if regions is not None and regions.covers(index):
             self._add_all(regions.settle(index))
@@ -167,7 +167,7 @@ class Keeper:
         """
         for index in region.stages:
             self._earlier[index] = (0, 0)
-            self._ready_under[index] = self.journal.lease
+            self._ready_in[index] = self.journal.turn
             self._failures.pop(index, None)
             self._encoded.pop(index, None)
         if self.journal.eager:
@@ -195,7 +195,7 @@ class Keeper:
             began=None if began is None else run.time_of(began),
             ended=run.time_of(run.ends[index]),
             attempts=run.attempts.get(index, 1),
-            lease=journal.lease,
+            turn=journal.turn,
             cleanups=tuple(self._cleanups.get(name, ())),
         )
         try:
@@ -362,9 +362,7 @@ class Keeper:
         failed, interrupted = self.earlier_attempts(index)
         # What the stage does for the first time now, its runs below do for the first time.
         since = interrupted if self._failed(index) == failed else 0
-        return self.journal.child(
-            stage, self._execution(index), ready_under=self.journal.lease - since
-        )
+        return self.journal.child(stage, self._execution(index), ready_in=self.journal.turn - since)
 
     def _failed(self, index: int) -> int:
         """Return how many attempts failed of what stage *index* does now."""

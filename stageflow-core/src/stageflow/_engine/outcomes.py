@@ -26,7 +26,7 @@ class Outcome:
         began: When it began, in UTC; None if it never ran.
         ended: When it ended, in UTC.
         attempts: How many attempts it took.
-        lease: The token of the lease under which it ended.
+        turn: In which turn of the run it ended; the first is 1.
         cleanups: The names of the clean-ups that it had registered for the end of the run.
     """
 
@@ -34,7 +34,7 @@ class Outcome:
     began: datetime | None
     ended: datetime
     attempts: int = 1
-    lease: int = 1
+    turn: int = 1
     cleanups: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Outcome:
             "began": None if self.began is None else (self.began - _EPOCH) // _MICROSECOND,
             "ended": (self.ended - _EPOCH) // _MICROSECOND,
             "ms": output.duration_ms,
-            "lease": self.lease,
+            "turn": self.turn,
         }
         if self.attempts != 1:
             facts["attempts"] = self.attempts
@@ -94,6 +94,6 @@ class Outcome:
             began=None if began is None else _EPOCH + began * _MICROSECOND,
             ended=_EPOCH + facts["ended"] * _MICROSECOND,
             attempts=facts.get("attempts", 1),
-            lease=facts["lease"],
+            turn=facts["turn"],
             cleanups=tuple(facts.get("cleanups", ())),
         )

@@ -61,7 +61,7 @@ async def take_over_cleanups(run: Run, journal: Journal, ended: Mapping[int, Out
             answer: Any = hook(run.context_of(index), outcome.output)
             if inspect.isawaitable(answer):
                 await answer
-        elif outcome.cleanups and outcome.lease > journal.ledger.cleaned:
+        elif outcome.cleanups and outcome.turn > journal.ledger.cleaned:
             _log.warning("stage.cleanups_lost", stage=node.name, cleanups=outcome.cleanups)
             facts = {
                 "stage": node.name,

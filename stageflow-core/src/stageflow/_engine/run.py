@@ -604,7 +604,7 @@ class Run:
             self._pending[index] = sys.maxsize
         if self._announcer is not None:
             if ended or journal.resumes:
-                self._announcer.run_resumed(len(ended), journal.lease)
+                self._announcer.run_resumed(len(ended), journal.ledger.lease.token)
                 for index in ended:
                     if journal.is_untold(self.plan.names[index]):
                         self._announcer.stage_restored(index)

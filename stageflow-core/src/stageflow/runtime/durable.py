@@ -161,8 +161,16 @@ class RunDocument:
         return context
 
 
-async def take_lease(store: Any, run_id: UUID, *, ttl: float = LEASE_SECONDS) -> RunLease:
+async def take_lease(
+    store: Any, run_id: UUID, *, own: int | None = None, ttl: float = LEASE_SECONDS
+) -> RunLease:
     """Become the owner of a run that nobody has, or whose owner is known to be gone.
+
+    Args:
+        store: Where the run is kept.
+        run_id: The run.
+        own: The token of a lease that this process could not give back.
+        ttl: Seconds for which the lease holds unless renewed.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -172,7 +180,7 @@ async def take_lease(store: Any, run_id: UUID, *, ttl: float = LEASE_SECONDS) ->
     try:
         return await store.acquire_lease(run_id, owner, ttl=ttl)  # type: ignore[no-any-return]
     except LeaseHeldError as held:
-        if not is_gone(held.lease.owner):
+        if held.lease.token != own and not is_gone(held.lease.owner):
             raise
         return await store.acquire_lease(  # type: ignore[no-any-return]
             run_id, owner, ttl=ttl, take_over=held.lease.token
@@ -296,6 +304,7 @@ class Tenure:
 
     async def _go(self) -> None:
         self.status = RunStatus.RUNNING
+        self.ledger.note_turn()
         await self.ledger.commit(status=RunStatus.RUNNING)
 
     def journal(self, *, is_over: bool = False) -> Journal:
@@ -347,14 +356,17 @@ class Tenure:
             raise LeaseLostError(ledger.lease)
         return lease
 
-    async def let_go(self) -> None:
+    async def let_go(self) -> bool:
         """Leave the run as it is to whoever wants it next, unless it is left; never raises.
 
         One that ought to go on keeps a lease that has expired, by which whoever recovers runs
         finds it.
+
+        Returns:
+            Whether nobody is kept out by the lease any more.
         """
         if self.is_over:
-            return
+            return True
         store, lease = self._store, self.ledger.lease
         with anyio.CancelScope(shield=True):
             try:
@@ -366,6 +378,8 @@ class Tenure:
                 pass  # somebody wanted it already
             except Exception as error:  # noqa: BLE001 - it will expire by itself
                 _log.warning("run.lease_not_released", run_id=str(self.run_id), error=str(error))
+                return False
+        return True
 
 
 def _no_run(_reason: str) -> None:

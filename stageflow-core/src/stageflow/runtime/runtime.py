@@ -36,6 +36,7 @@ from stageflow.contracts.telemetry_emitter import TelemetryEmitter
 from stageflow.errors import ConfigurationError
 from stageflow.events.sinks import NoOpEventSink
 from stageflow.observability.telemetry import lifecycle_telemetry
+from stageflow.observability.wide_events import WideEventEmitter
 from stageflow.plugins.combined import ChainedConfigProvider, FanOutEventSink
 from stageflow.runtime.durable import (
     LEASE_SECONDS,
@@ -159,6 +160,7 @@ class Runtime:
         self._find_pipeline = find_pipeline
         self._pipelines: dict[str, Runnable] = {}
         self._live: dict[UUID, Tenure] = {}
+        self._stranded: dict[UUID, int] = {}
         for each in pipelines:
             self._known(each)
         self._entered = False
@@ -452,7 +454,7 @@ class Runtime:
         if record.status is RunStatus.COMPLETED:
             return await self._replay(run_id, target)
         return await self._go_on(
-            await take_lease(store, run_id),
+            await self._take(run_id),
             target,
             on_change=on_change,
             park=park,
@@ -506,7 +508,10 @@ class Runtime:
                 turns.release()
             found.append(Recovery(run_id=lease.run_id, outcome=outcome, error=error))
 
-        async with aclosing(_claims(store)) as claims, anyio.create_task_group() as tasks:
+        async with (
+            aclosing(_claims(store, self._stranded)) as claims,
+            anyio.create_task_group() as tasks,
+        ):
             while limit is None or len(seen) < limit:
                 await turns.acquire()
                 lease = await anext(claims, None)
@@ -600,7 +605,7 @@ class Runtime:
         if self.stop(run_id, reason):
             return True
         try:
-            lease = await take_lease(store, run_id)
+            lease = await self._take(run_id)
         except LeaseHeldError:
             return True
         record = await store.get_run(run_id)
@@ -721,6 +726,12 @@ class Runtime:
         self._pipelines[graph.name] = graph
         return graph
 
+    async def _take(self, run_id: UUID) -> RunLease:
+        """Become the owner of a run, also if it is ours because it could not be let go."""
+        lease = await take_lease(self._run_store, run_id, own=self._stranded.get(run_id))
+        self._stranded.pop(run_id, None)
+        return lease
+
     @asynccontextmanager
     async def _tenure(self, lease: RunLease, clock: Clock, *, park: bool) -> AsyncIterator[Tenure]:
         tenure = Tenure(self._run_store, lease, clock=clock, parks=park)
@@ -728,7 +739,8 @@ class Runtime:
         try:
             yield tenure
         finally:
-            await tenure.let_go()
+            if not await tenure.let_go():
+                self._stranded[lease.run_id] = lease.token  # nobody else goes on with it yet
             if self._live.get(lease.run_id) is tenure:  # it may have gone on here meanwhile
                 del self._live[lease.run_id]
 
@@ -843,9 +855,15 @@ class Runtime:
         changes: dict[str, Any] = {}
         if self._clock is not None:
             changes["clock"] = self._clock
-        # A graph that brings a judge of its own keeps it.
+        # What a graph brings itself, it keeps.
         if self._is_retryable is not None and graph.options.is_retryable is is_transient:
             changes["is_retryable"] = self._is_retryable
+        if self._plugins is not None:
+            settings, own = self._plugins.settings, graph.options
+            if settings.emit_stage_wide_events and own.wide_stage is None:
+                changes["wide_stage"] = own.wide_pipeline or WideEventEmitter()
+            if settings.emit_pipeline_wide_event and own.wide_pipeline is None:
+                changes["wide_pipeline"] = own.wide_stage or WideEventEmitter()
         return attrs.evolve(
             graph.options,
             config=self._config,
@@ -917,13 +935,18 @@ def _outcome(
     return outcome
 
 
-async def _claims(store: Any) -> AsyncGenerator[RunLease, None]:
-    """Yield a lease of each run that ought to go on though nobody goes on with it."""
+async def _claims(store: Any, stranded: dict[UUID, int]) -> AsyncGenerator[RunLease, None]:
+    """Yield a lease of each run that ought to go on though nobody goes on with it.
+
+    Args:
+        store: Where the runs are kept.
+        stranded: The tokens of leases that this process could not give back.
+    """
     owner = this_process()
     after: UUID | None = None
     while page := await store.list_leases(after=after):
         for lease in page:
-            if not is_gone(lease.owner):
+            if lease.token != stranded.get(lease.run_id) and not is_gone(lease.owner):
                 continue
             try:
                 claimed = await store.acquire_lease(

@@ -304,7 +304,13 @@ class PostgresEventSink(Component):
             with self._lock:
                 size = min(len(self._rows), _LARGEST_BATCH)
                 batch = [self._rows.popleft() for _ in range(size)]
-            await self._write(batch)
+            try:
+                await self._write(batch)
+            except Exception:  # noqa: BLE001 - costs these events, and none of those to come
+                with self._lock:
+                    self.stats.failed += len(batch)
+                _log.exception("event_sink.worker_failed", sink=repr(self), events=len(batch))
+                self._note(self.error)
         with anyio.move_on_after(_LAST_WORDS):
             try:
                 await self._shared.execute(self._sql["forget"], self._writer)

@@ -101,6 +101,23 @@ async def test_an_event_that_no_table_takes_costs_no_other(database, monkeypatch
     assert (sink.stats.written, sink.stats.failed) == (99, 1)
 
 
+async def test_a_fault_of_the_worker_costs_one_batch_and_stops_nobody(database, monkeypatch):
+    sink = PostgresEventSink(database, flush_interval=60)
+    copy = sink._copy
+
+    async def broken(connection, batch):
+        monkeypatch.setattr(sink, "_copy", copy)
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(sink, "_copy", broken)
+    async with sink:
+        fill(sink, 100)
+        await sink.flush()
+        fill(sink, 100, 100)
+    assert await numbers(database) == list(range(100, 200))
+    assert (sink.stats.written, sink.stats.failed) == (100, 100)
+
+
 async def test_a_strict_sink_tells_that_it_cannot_write(database):
     await database.execute("alter table stageflow.events rename to gone")
     try:

@@ -72,8 +72,8 @@ def tell_result(
     """
     out.line()
     head = out.paint(outcome.status, f"bold {STATUS_STYLES[outcome.status]}")
-    took = f"{plural(story.total, 'stage')} in {span(outcome.duration_ms)}: {story.ending()}"
-    out.line(f" {head}  {took}")
+    took = f"{plural(story.total, 'stage')} in {span(outcome.duration_ms)}"
+    out.line(f" {head}  {': '.join(filter(None, (took, story.ending())))}")
     if outcome.restored and len(outcome.restored) == len(outcome.outputs) == story.total:
         out.line(f"   {out.paint('note', 'dim')}  it had completed before; nothing ran again")
     if outcome.reason:

@@ -42,8 +42,8 @@ class Subscription:
         Args:
             timeout: Seconds after which the caller looks by itself.
         """
-        await self._listener.connect(self._channel)
         with anyio.move_on_after(timeout):
+            await self._listener.connect(self._channel)
             await self._news.wait()
         heard = self._news.is_set()
         self._news = anyio.Event()

@@ -209,7 +209,11 @@ class S3IOManager:
         return await self._found(asset_name, partition) is not None
 
     async def version(self, asset_name: str, partition: Partition) -> str | None:
-        """Return the tag of what is stored, for `if_match`; None if nothing is."""
+        """Return the tag of what is stored, for `if_match`; None if nothing is.
+
+        A store may make it of the bytes alone: then equal values have equal tags, and a value
+        that came back counts as one that never went away.
+        """
         found = await self._found(asset_name, partition)
         return None if found is None else found.meta["e_tag"]
 

@@ -19,8 +19,6 @@ from stageflow.testing.item_reader import ItemReaderConformance
 from stageflow.testing.resource import ResourceConformance
 from stageflow_io_s3 import (
     AccessDeniedError,
-    DynamoDBItemReader,
-    DynamoDBSettings,
     S3Capabilities,
     S3ErrorNormalizer,
     S3IOManager,
@@ -177,50 +175,6 @@ class TestCsvLines(TestLines):
         rows = {"csv/a.csv.gz": b"id\n1\n2\n", "csv/b.csv.gz": LINES["lines/4.csv"]}
         put(primary, bucket, {key: gzip.compress(body) for key, body in rows.items()})
         return S3LinesItemReader(reader_settings(primary, bucket, S3LinesSettings))
-
-
-def dynamodb_settings(server, table, **changes):
-    given = server.settings("unused")
-    names = ("endpoint", "region", "access_key_id", "secret_access_key")
-    return DynamoDBSettings(
-        table=table, **{name: getattr(given, name) for name in names}, **changes
-    )
-
-
-def make_table(server, name, items):
-    """Make a table with items of the numbers 0, 1, …, all in one partition."""
-    client = server.client("dynamodb")
-    keys = [
-        {"AttributeName": "kind", "KeyType": "HASH"},
-        {"AttributeName": "n", "KeyType": "RANGE"},
-    ]
-    types = [
-        {"AttributeName": "kind", "AttributeType": "S"},
-        {"AttributeName": "n", "AttributeType": "N"},
-    ]
-    client.create_table(
-        TableName=name,
-        KeySchema=keys,
-        AttributeDefinitions=types,
-        BillingMode="PAY_PER_REQUEST",
-    )
-    for number in range(items):
-        item = {"kind": {"S": "a"}, "n": {"N": str(number)}, "odd": {"BOOL": number % 2 == 1}}
-        client.put_item(TableName=name, Item=item)
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def table_reader(primary):
-    # One for all tests: what botocore has to read of a service takes longer than any of them.
-    make_table(primary, "numbers", 7)
-    return DynamoDBItemReader(dynamodb_settings(primary, "numbers"))
-
-
-@pytest.fixture(scope="session")
-def second_table_reader(second):
-    make_table(second, "numbers", 7)
-    return DynamoDBItemReader(dynamodb_settings(second, "numbers"))
 
 
 class TestDynamoDBScan(ItemReaderConformance):

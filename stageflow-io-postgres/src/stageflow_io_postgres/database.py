@@ -122,8 +122,12 @@ class Database:
 
         settings = self.settings
         try:
-            with translated(self.label), anyio.fail_after(settings.connect_timeout + 5.0):
-                return await asyncpg.connect(**settings.connect_arguments())
+            with translated(self.label):
+                try:
+                    return await asyncpg.connect(**settings.connect_arguments())
+                except TimeoutError:
+                    told = f"no answer within {settings.connect_timeout:g} s"
+                    raise ConnectionError(told) from None
         except ValueError as error:
             # Arguments that the driver refuses: its message may quote them.
             raise DatabaseRefusedError(self.label, type(error).__name__) from None

@@ -6,6 +6,7 @@ import traceback
 from typing import ClassVar
 
 import anyio
+import anyio.abc
 import pytest
 import trio
 
@@ -60,6 +61,14 @@ async def test_a_server_that_is_not_there_is_told_at_once():
     with pytest.raises(StorageUnavailableError) as caught:
         await Database(settings).open()
     assert "secret-word" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as silent:
+        port = silent.extra(anyio.abc.SocketAttribute.local_port)
+        settings = PostgresSettings(host="127.0.0.1", port=port, user="u", connect_timeout=0.05)
+        with pytest.raises(StorageUnavailableError, match=r"no answer within 0\.05 s"):
+            await Database(settings).open()
 
 
 async def test_who_finds_no_free_connection_waits_for_so_long(server, name):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
-from itertools import pairwise
+from operator import eq, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -179,7 +179,7 @@ class PostgresItemReader:
             repeatable=True,
         )
         self._check_apart(reading, rows)
-        page = [dict(row) for row in rows[:n]]
+        page = list(map(dict, rows[:n]))
         for name, convert in reading.converted.items():
             for item in page:
                 if (value := item[name]) is not None:
@@ -267,14 +267,13 @@ class PostgresItemReader:
             )
 
     def _check_apart(self, reading: _Reading, rows: list[Row]) -> None:
-        keys = [_key_of(reading, row) for row in rows]
-        for first, second in pairwise(keys):
-            if first == second:
-                raise ItemKeyError(
-                    f"Rows of {reading.source} have the same values in the key {reading.key}.",
-                    source=reading.source,
-                    hint="Add columns to `key` until no two rows have the same.",
-                )
+        keys = list(map(itemgetter(*reading.key), rows))
+        if any(map(eq, keys, keys[1:])):
+            raise ItemKeyError(
+                f"Rows of {reading.source} have the same values in the key {reading.key}.",
+                source=reading.source,
+                hint="Add columns to `key` until no two rows have the same.",
+            )
 
     def __repr__(self) -> str:
         return f"PostgresItemReader({self._database.label!r})"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.lowlevel
 import attrs
 
 from stageflow.codec import Codec, MalformedPayloadError
@@ -34,7 +35,8 @@ from stageflow_io_postgres.database import Connection, Database, Row
 __all__ = ("PostgresScatterCoordinator",)
 
 _COMPLETED, _FAILED = 1, 2
-_COPIED: Final = 10_000  # keys that are copied without a pause for others on the event loop
+_COPIED: Final = 200_000  # keys that are copied at once: a copy is a statement, and ends in time
+_PAGE: Final = 2_000  # keys that are made ready without a pause for others on the event loop
 _INSERTED: Final = 10_000
 _GATHERED: Final = 10_000
 _COLUMNS: Final = ("barrier", "number", "identity", "long_key")
@@ -309,23 +311,24 @@ class PostgresScatterCoordinator(Component):
 
     # --- the rest -----------------------------------------------------------------------
 
-    async def _copy(self, connection: Connection, seq: int, keys: Iterable[Any]) -> int:
+    async def _copy(self, connection: Connection, seq: int, keys: Sequence[Any]) -> int:
         """Copy the keys of a new barrier and return how many different ones there are."""
         known: set[bytes] = set()
-        rows = self._rows(seq, keys, known)
-        while page := list(islice(rows, _COPIED)):
+        left = iter(keys)
+        for _ in range(0, len(keys), _COPIED):
             await connection.copy_records_to_table(
                 "scatter_items",
                 schema_name=self._database.schema,
                 columns=_COLUMNS,
-                records=page,
+                # The server takes in what has come while the rest is made.
+                records=self._rows(seq, islice(left, _COPIED), known),
             )
         return len(known)
 
-    def _rows(
+    async def _rows(
         self, seq: int, keys: Iterable[Any], known: set[bytes]
-    ) -> Iterator[tuple[int, int, bytes, bytes | None]]:
-        of, codec, number = ScatterKey.of, self._codec, 0
+    ) -> AsyncIterator[tuple[int, int, bytes, bytes | None]]:
+        of, codec, number = ScatterKey.of, self._codec, len(known)
         for value in keys:
             key = of(value, codec)
             identity = key.identity
@@ -333,6 +336,8 @@ class PostgresScatterCoordinator(Component):
             if number < len(known):
                 yield seq, number, identity, None if identity is key.payload else key.payload
                 number += 1
+                if not number % _PAGE:
+                    await anyio.lowlevel.checkpoint()
 
     async def _add(
         self, connection: Connection, barrier: _Barrier, keys: list[ScatterKey]

@@ -112,7 +112,8 @@ async def test_fs1222_a_barrier_that_fails_leaves_no_item(database, coordinator)
     assert await count(database, "scatter_items") == 0
 
 
-async def test_keys_given_twice_are_counted_across_pages(coordinator):
+async def test_keys_given_twice_are_counted_across_pages(coordinator, monkeypatch):
+    monkeypatch.setattr("stageflow_io_postgres.scatter_coordinator._COPIED", 5_000)
     keys = [*range(12_000), *range(5_000), "x" * 500, "x" * 500]
     barrier_id = await coordinator.create_barrier("run", "asset", None, keys=keys, sealed=False)
     state = await coordinator.status(barrier_id)

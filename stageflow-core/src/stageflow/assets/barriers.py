@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stageflow.assets.scatter import Scatter
     from stageflow.assets.services import AssetServices
 
-__all__ = ("SOUND", "Barrier", "open_barrier")
+__all__ = ("SOUND", "Barrier", "forget_work", "open_barrier")
 
 SOUND: Final = frozenset({BarrierStatus.PENDING, BarrierStatus.COMPLETE})
 """What a barrier may be that is worth going on with."""
@@ -79,7 +79,7 @@ async def open_barrier(
     runs: list[str] = []
     before: Barrier | None = None
     while True:
-        runs.append(f"{name}-{len(runs)}")
+        runs.append(_run_of(name, len(runs)))
         barrier_id = await coordinator.create_barrier(
             runs[-1],
             asset,
@@ -104,6 +104,21 @@ async def open_barrier(
     if capabilities.deletion and before.state.total:
         await _bury(before, asset, services.partition)
     return attrs.evolve(found, state=await coordinator.status(found.id))
+
+
+async def forget_work(coordinator: ScatterCoordinator, work_id: str) -> None:
+    """Delete every barrier that was made for a piece of work, where the coordinator can."""
+    if not ScatterCoordinatorCapabilities.of(coordinator).deletion:
+        return
+    deleting: Any = coordinator
+    number = 0
+    # Each that failed stands before the next one, so the first that is not there ends them.
+    while await deleting.delete_run(_run_of(work_id, number)):
+        number += 1
+
+
+def _run_of(work_id: str, number: int) -> str:
+    return f"{work_id}-{number}"
 
 
 async def _carry_over(before: Barrier, barrier: Barrier, page_size: int) -> None:

@@ -7,7 +7,8 @@ The dead run, should it come back, cannot write what it made into the record any
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -140,7 +141,8 @@ class Claims:
             claim = AssetClaim(run_id=self._run_id, since=now, lease=self._lease)
             # What a dead run may have left half done is no record any more.
             record = entry.trusted
-            wanted = attrs.evolve(entry, claim=claim, record=record)
+            work = _work(step, versions, entry.work, self._run_id)
+            wanted = attrs.evolve(entry, claim=claim, record=record, work=work)
             try:
                 claimed = await self._records.write(name, key, wanted)
             except ValueChangedError:
@@ -165,7 +167,7 @@ class Claims:
         Raises:
             ClaimLostError: If another run has taken it over.
         """
-        await self._leave(turn, record=record, failure=None)
+        await self._leave(turn, record=record, failure=None, work=None)
 
     async def give_up(self, turn: Turn, failure: AssetFailure | None) -> None:
         """Leave the partition as it was before; not even that if its data may be half changed.
@@ -174,7 +176,8 @@ class Claims:
             ClaimLostError: If another run has taken it over.
         """
         record = None if turn.is_storing else turn.entry.record
-        await self._leave(turn, record=record, failure=failure or turn.entry.failure)
+        entry = turn.entry
+        await self._leave(turn, record=record, failure=failure or entry.failure, work=entry.work)
 
     async def keep_alive(self) -> None:
         """Renew the claims of this run for ever; those that are lost show when they are used."""
@@ -196,11 +199,16 @@ class Claims:
             turn.last_sign = self._clock.monotonic()
 
     async def _leave(
-        self, turn: Turn, *, record: AssetRecord | None, failure: AssetFailure | None
+        self,
+        turn: Turn,
+        *,
+        record: AssetRecord | None,
+        failure: AssetFailure | None,
+        work: str | None,
     ) -> None:
         self._turns.pop(turn.step.id, None)
         async with turn.lock:
-            wanted = attrs.evolve(turn.entry, claim=None, record=record, failure=failure)
+            wanted = attrs.evolve(turn.entry, claim=None, record=record, failure=failure, work=work)
             turn.entry = await self._write(turn, wanted)
 
     async def _write(self, turn: Turn, entry: AssetEntry) -> AssetEntry:
@@ -239,6 +247,21 @@ def _busy(entries: Iterable[AssetEntry], now: datetime) -> str | None:
         if entry.claim is not None and entry.is_running(now):
             return entry.claim.run_id
     return None
+
+
+def _work(
+    step: Step, versions: Mapping[str, Mapping[str, str]], begun: str | None, run_id: str
+) -> str:
+    """Return a name for what is made from these versions: that of what was begun, if it is that.
+
+    It does not hang on what was made before, since a dead run leaves no record of that.
+    """
+    made_from = sorted((name, *pair) for name, found in versions.items() for pair in found.items())
+    told = repr((step.asset.name, step.key, step.asset.version, made_from))
+    what = hashlib.sha256(told.encode()).hexdigest()[:32]
+    if begun is not None and begun.startswith(f"{what}-"):
+        return begun
+    return f"{what}-{run_id}"
 
 
 def _folded(ids: Sequence[StepId], upstream: dict[StepId, AssetEntry]) -> dict[str, str]:

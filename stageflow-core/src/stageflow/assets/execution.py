@@ -8,7 +8,6 @@ record, which count for nothing and are written again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import anyio
@@ -29,7 +28,7 @@ from stageflow.assets.parallel import Ending, ParallelBody
 from stageflow.assets.places import Places
 from stageflow.assets.records import AssetFailure, AssetRecord, AssetRecords
 from stageflow.assets.routing import RouteBody
-from stageflow.assets.services import AssetServices, Coordinators, done_after, work_id
+from stageflow.assets.services import AssetServices, Coordinators, done_after
 from stageflow.assets.survey import Step, StepId, Survey
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.io_manager import AssetNotFoundError
@@ -360,7 +359,7 @@ class AssetRun:
             run=run,
             coordinators=self._settings.coordinators,
             partition=step.partition,
-            name_work=partial(work_id, step, turn.versions, turn.entry.record),
+            work_id=turn.entry.work or "",
             tell=lambda kind, **facts: run.tell(kind, {**facts_of(step), **facts}),
             when_recorded=turn.afterwards.append,
             load=lambda need: self._load(turn, ctx, need, needs[need]),

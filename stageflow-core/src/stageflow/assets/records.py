@@ -97,6 +97,8 @@ class AssetEntry:
         record: The last materialization.
         claim: Who is at it.
         failure: Why it failed, if it did after that.
+        work: Names what has been begun of the next one and is not done: whoever goes on with it
+            finds by that name what scatters and routers have come to.
     """
 
     version: int = 0
@@ -104,6 +106,7 @@ class AssetEntry:
     record: AssetRecord | None = None
     claim: AssetClaim | None = None
     failure: AssetFailure | None = None
+    work: str | None = None
 
     def is_running(self, now: datetime) -> bool:
         """Whether a run is at it that has given a sign of life lately."""
@@ -190,7 +193,12 @@ class AssetRecords:
         plain = self._codec.decode(shared.value)
         kinds = {"record": AssetRecord, "claim": AssetClaim, "failure": AssetFailure}
         parts = {name: kind(**plain[name]) for name, kind in kinds.items() if plain.get(name)}
-        return AssetEntry(version=shared.version, updated_at=shared.updated_at, **parts)
+        return AssetEntry(
+            version=shared.version,
+            updated_at=shared.updated_at,
+            work=plain.get("work"),
+            **parts,
+        )
 
 
 def fold_versions(versions: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -219,4 +227,6 @@ def _plain(entry: AssetEntry) -> dict[str, Any]:
     plain: dict[str, Any] = {
         name: attrs.asdict(part, recurse=False) for name, part in parts.items() if part is not None
     }
+    if entry.work is not None:
+        plain["work"] = entry.work
     return {"format": _FORMAT, **plain}

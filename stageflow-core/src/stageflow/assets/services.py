@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,14 +16,12 @@ if TYPE_CHECKING:
     from stageflow.assets.declaration import Asset
     from stageflow.assets.parallel import Ending
     from stageflow.assets.places import Places
-    from stageflow.assets.records import AssetRecord
-    from stageflow.assets.survey import Step
     from stageflow.contracts.item_reader import ItemReader
     from stageflow.contracts.parallel_coordinator import ParallelCoordinator
     from stageflow.contracts.routing_coordinator import RoutingCoordinator
     from stageflow.contracts.scatter_coordinator import ScatterCoordinator
 
-__all__ = ("AssetServices", "Coordinators", "work_id")
+__all__ = ("AssetServices", "Coordinators", "done_after")
 
 _log = get_logger(__name__)
 
@@ -118,7 +115,7 @@ class AssetServices:
         run: The run of the engine.
         coordinators: The open coordinators.
         partition: The partition that is made.
-        name_work: Gives `work_id`.
+        work_id: Names what is being made: the same for whoever makes it again after a crash.
         tell: Tells whoever listens of something, with the facts of the step.
         when_recorded: Has something done once the materialization is on record.
         load: Returns the data of what a need stands for.
@@ -128,30 +125,11 @@ class AssetServices:
     run: Run
     coordinators: Coordinators
     partition: Any
-    name_work: Callable[[], str]
+    work_id: str
     tell: Callable[..., None]
     when_recorded: Callable[[Callable[[], Awaitable[Any]]], None]
     load: Callable[[Any], Awaitable[Any]]
     endings: Callable[[], Mapping[str, Ending]]
-
-    @property
-    def work_id(self) -> str:
-        """Names what is being made: the same for whoever makes it again after a crash."""
-        return self.name_work()
-
-
-def work_id(
-    step: Step, versions: Mapping[str, Mapping[str, str]], previous: AssetRecord | None
-) -> str:
-    """Return a name for what is made from these versions after what was there before.
-
-    A run that takes over from one that died finds by it what that one had begun; whatever is
-    made from anything else, or once more, has another name.
-    """
-    made_from = sorted((name, *pair) for name, found in versions.items() for pair in found.items())
-    before = None if previous is None else (previous.run_id, previous.data_version)
-    told = repr((step.asset.name, step.key, step.asset.version, before, made_from))
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 async def done_after(actions: list[Callable[[], Awaitable[Any]]], label: str) -> None:

@@ -13,6 +13,7 @@ import attrs
 
 from stageflow._engine.announce import Listener
 from stageflow.assets.backfill import Backfill, BackfillProgress, BackfillSummary
+from stageflow.assets.barriers import forget_work
 from stageflow.assets.claims import OnRunning
 from stageflow.assets.declaration import Asset
 from stageflow.assets.errors import (
@@ -385,6 +386,9 @@ class AssetStore:
     async def invalidate(self, asset: str | Asset, partition: Any = None) -> bool:
         """Forget an asset's record and data; what is made from it is stale then.
 
+        What has been done of a scatter that is not finished, and what a router has decided, is
+        forgotten as well.
+
         Returns:
             Whether there was anything.
 
@@ -399,6 +403,8 @@ class AssetStore:
         # The record first: data without one count for nothing.
         forgotten = await self._open_records().forget(found.name, key, entry)
         await place.delete(found, partition)
+        if entry.work is not None and self._coordinators.has("scatter_coordinator"):
+            await forget_work(self._coordinators.scatter, entry.work)
         text = None if found.partitions is None else found.text(partition)
         facts = {"asset": found.name, "partition": text, "partition_key": key}
         self.tell("asset.invalidated", {**facts, "was_there": forgotten or had_data})

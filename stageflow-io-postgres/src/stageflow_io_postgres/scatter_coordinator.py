@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio.lowlevel
 import attrs
@@ -31,6 +31,7 @@ from stageflow.contracts.scatter_keys import ScatterKey, ScatterResults
 from stageflow.contracts.storage import StorageCorruptError
 from stageflow_io_postgres.component import Component, digest, plain_text
 from stageflow_io_postgres.database import Connection, Database, Row
+from stageflow_io_postgres.errors import OutcomeUnknownError
 
 __all__ = ("PostgresScatterCoordinator",)
 
@@ -94,7 +95,8 @@ class PostgresScatterCoordinator(Component):
             if seq is not None and first:
                 copied = await self._copy(connection, seq, first)
                 await connection.execute(
-                    self._sql["note_added"], seq, copied, len(first) - copied, copied, None, sealed
+                    self._sql["note_added"],
+                    *(seq, copied, len(first) - copied, copied, None, sealed, None),
                 )
 
         await self._database.run(create, repeatable=True)
@@ -111,37 +113,45 @@ class PostgresScatterCoordinator(Component):
         """See `ScatterCoordinator.insert_results`.
 
         Raises:
-            OutcomeUnknownError: The connection was lost before the server had answered.
+            OutcomeUnknownError: The connection was lost before the server had answered, and
+                somebody else has inserted since.
         """
         page, encoded = self._keys(keys), None
         if checkpoint is not None:
             encoded = self._codec.encode(checkpoint, where="checkpoint")
-        place = digest(barrier_id)
+        place, this, distinct = digest(barrier_id), uuid4(), list(dict.fromkeys(page))
+        last: list[UUID | None] = []
 
         async def insert(connection: Connection) -> Insertion:
             # Another's changes are seen by the statement after the one that has waited for it.
             await connection.execute(self._sql["lock"], place)
-            barrier = _Barrier.of(await connection.fetchrow(self._sql["look"], place), barrier_id)
+            row = await connection.fetchrow(self._sql["look"], place)
+            barrier = _Barrier.of(row, barrier_id)
+            if row["last_insertion"] == this:
+                added = await self._added(connection, barrier.seq, row["last_first"], distinct)
+                return Insertion(added=added, status=await self._decided(connection, barrier))
+            if last and row["last_insertion"] != last[0]:
+                raise self._unknown(barrier_id)
+            last[:] = [row["last_insertion"]]
             if barrier.status in _CLOSED:
                 return Insertion(added=(), status=barrier.status)
-            distinct = list(dict.fromkeys(page))
             if barrier.sealed:
                 await self._check_known(connection, barrier, distinct)
-                added: Sequence[ScatterKey] = ()
+                added = ()
             else:
                 added = await self._add(connection, barrier, distinct)
             numbers = 0 if barrier.sealed else len(distinct)
             duplicates = len(page) - len(added)
             await connection.execute(
                 self._sql["note_added"],
-                *(barrier.seq, len(added), duplicates, numbers, encoded, sealed),
+                *(barrier.seq, len(added), duplicates, numbers, encoded, sealed, this),
             )
             grown = attrs.evolve(
                 barrier, total=barrier.total + len(added), sealed=barrier.sealed or sealed
             )
             return Insertion(added=added, status=await self._decided(connection, grown))
 
-        return await self._database.run(insert)
+        return await self._database.run(insert, repeatable=True)
 
     async def complete(self, barrier_id: str, key: Any, result: Any) -> BarrierStatus:
         """See `ScatterCoordinator.complete`."""
@@ -354,6 +364,20 @@ class PostgresScatterCoordinator(Component):
             )
             added += sorted(row["number"] for row in rows)
         return tuple(keys[number - first] for number in added)
+
+    async def _added(
+        self, connection: Connection, seq: int, first: int, keys: list[ScatterKey]
+    ) -> Sequence[ScatterKey]:
+        """Return which of the keys an insertion has added whose first number was *first*."""
+        rows = await connection.fetch(self._sql["added"], seq, first, len(keys))
+        return tuple(keys[row["number"] - first] for row in rows)
+
+    def _unknown(self, barrier_id: str) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"Nobody knows which of the keys this insertion has added to {barrier_id!r}.",
+            storage=self._shared.label,
+            hint="Insert them again; those that were added are told as duplicates then.",
+        )
 
     async def _check_known(
         self, connection: Connection, barrier: _Barrier, keys: list[ScatterKey]

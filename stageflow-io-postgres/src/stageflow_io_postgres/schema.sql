@@ -185,6 +185,10 @@ create table {schema}.scatter_barriers (
     next_number bigint not null default 0,
     -- No item before it has yet to be claimed for the first time.
     unclaimed_from bigint not null default 0,
+    -- The insertion that was made last, and the number of its first item: so one whose answer was
+    -- lost finds out what it has done.
+    last_insertion uuid,
+    last_first bigint not null default 0,
     checkpoint bytea not null,
     created_at timestamptz not null default now()
 ) with (fillfactor = 50);

@@ -11,6 +11,7 @@ from functools import partial
 import anyio
 import pytest
 
+from stageflow.contracts.clock import SystemClock
 from stageflow.contracts.scatter_coordinator import BarrierSealedError, BarrierStatus
 from stageflow.contracts.storage import StorageBusyError
 from stageflow.testing import ParallelCoordinatorConformance, RoutingCoordinatorConformance
@@ -141,21 +142,52 @@ async def test_an_id_longer_than_an_index_takes_is_an_id(coordinator):
     assert await coordinator.complete(barrier_id, "k", 1) is BarrierStatus.COMPLETE
 
 
-async def test_an_insertion_whose_answer_is_lost_is_told_as_that(server, name):
+class Meanwhile(SystemClock):
+    """Lets something happen, once, instead of a pause between two attempts."""
+
+    happens = None
+
+    async def sleep(self, seconds):
+        happens, self.happens = self.happens, None
+        await (super().sleep(seconds) if happens is None else happens())
+
+
+@pytest.mark.parametrize("answer", [b"UPDATE", b"COMMIT"])
+async def test_an_insertion_whose_answer_is_lost_is_made_once(server, name, answer):
     async with CutWire(server.port) as wire:
         settings = server.settings(name, host="127.0.0.1", port=wire.port)
         async with Database(settings) as database:
             coordinator = PostgresScatterCoordinator(database)
-            barrier_id = await coordinator.create_barrier("run", "asset", None, sealed=False)
+            barrier_id = await coordinator.create_barrier(
+                "run", "asset", None, keys=[0], sealed=False
+            )
+            wire.swallow(answer)
+            page = await coordinator.insert_results(barrier_id, [1, 0, 2, 2], checkpoint=2)
+            assert wire.cuts == 1
+            assert [key.value for key in page.added] == [1, 2]
+            state = await coordinator.status(barrier_id)
+            assert (state.total, state.duplicates) == (3, 2)
+            assert await coordinator.checkpoint(barrier_id) == 2
+            await coordinator.insert_results(barrier_id, [3], sealed=True)
+            with pytest.raises(BarrierSealedError):
+                await coordinator.insert_results(barrier_id, [4])
+
+
+async def test_an_insertion_that_nobody_can_tell_of_any_more_is_told_as_that(
+    server, name, coordinator
+):
+    barrier_id = await coordinator.create_barrier("run", "asset", None, sealed=False)
+    clock = Meanwhile()
+    async with CutWire(server.port) as wire:
+        settings = server.settings(name, host="127.0.0.1", port=wire.port)
+        async with Database(settings, clock=clock) as database:
+            clock.happens = partial(coordinator.insert_results, barrier_id, [9])
             wire.swallow(b"COMMIT")
             with pytest.raises(OutcomeUnknownError):
-                await coordinator.insert_results(barrier_id, [1, 2], checkpoint=2)
-            state = await coordinator.status(barrier_id)
-            assert (state.total, await coordinator.checkpoint(barrier_id)) in {(2, 2), (0, None)}
-            await coordinator.insert_results(barrier_id, [1, 2], checkpoint=2, sealed=True)
-            assert (await coordinator.status(barrier_id)).total == 2
-            with pytest.raises(BarrierSealedError):
-                await coordinator.insert_results(barrier_id, [3])
+                await PostgresScatterCoordinator(database).insert_results(barrier_id, [1, 2])
+    assert (await coordinator.status(barrier_id)).total in {1, 3}
+    await coordinator.insert_results(barrier_id, [1, 2])
+    assert (await coordinator.status(barrier_id)).total == 3
 
 
 # --- recording ------------------------------------------------------------------

@@ -52,8 +52,15 @@ set total = total + $2,
     duplicates = duplicates + $3,
     next_number = next_number + $4,
     checkpoint = coalesce($5, checkpoint),
-    sealed = sealed or $6
+    sealed = sealed or $6,
+    last_insertion = $7,
+    last_first = next_number
 where seq = $1
+
+-- name: added
+select number from {schema}.scatter_items
+where barrier = $1 and number >= $2 and number < $2 + $3
+order by number
 
 -- name: record
 -- One statement is one transaction. Rows are written in the order of their numbers, so that

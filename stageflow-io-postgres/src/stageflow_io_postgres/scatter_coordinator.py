@@ -16,11 +16,9 @@ from stageflow.contracts.coordination import coordination_id, error_as_value
 from stageflow.contracts.partitions import Partition
 from stageflow.contracts.scatter_coordinator import (
     BarrierNotCompleteError,
-    BarrierNotFoundError,
     BarrierSealedError,
     BarrierState,
     BarrierStatus,
-    FailureMode,
     FailurePolicy,
     Insertion,
     ScatterCoordinatorCapabilities,
@@ -29,8 +27,9 @@ from stageflow.contracts.scatter_coordinator import (
 )
 from stageflow.contracts.scatter_keys import ScatterKey, ScatterResults
 from stageflow.contracts.storage import StorageCorruptError
+from stageflow_io_postgres._barriers import Barrier
 from stageflow_io_postgres.component import Component, digest, plain_text
-from stageflow_io_postgres.database import Connection, Database, Row
+from stageflow_io_postgres.database import Connection, Database
 from stageflow_io_postgres.errors import OutcomeUnknownError
 
 __all__ = ("PostgresScatterCoordinator",)
@@ -126,7 +125,7 @@ class PostgresScatterCoordinator(Component):
             # Another's changes are seen by the statement after the one that has waited for it.
             await connection.execute(self._sql["lock"], place)
             row = await connection.fetchrow(self._sql["look"], place)
-            barrier = _Barrier.of(row, barrier_id)
+            barrier = Barrier.of(row, barrier_id)
             if row["last_insertion"] == this:
                 added = await self._added(connection, barrier.seq, row["last_first"], distinct)
                 return Insertion(added=added, status=await self._decided(connection, barrier))
@@ -217,11 +216,11 @@ class PostgresScatterCoordinator(Component):
 
         async def cancel(connection: Connection) -> None:
             await connection.execute(self._sql["lock"], place)
-            barrier = _Barrier.of(await connection.fetchrow(self._sql["look"], place), barrier_id)
+            barrier = Barrier.of(await connection.fetchrow(self._sql["look"], place), barrier_id)
             await connection.execute(self._sql["cancel"], barrier.seq)
             # Every outcome that this has waited for is there now, and may have decided.
             row = await connection.fetchrow(self._sql["look"], place)
-            status = _Barrier.of(row, barrier_id).status
+            status = Barrier.of(row, barrier_id).status
             if status is BarrierStatus.PENDING:
                 status = BarrierStatus.CANCELLED
             await connection.execute(self._sql["decide"], barrier.seq, status)
@@ -350,7 +349,7 @@ class PostgresScatterCoordinator(Component):
                     await anyio.lowlevel.checkpoint()
 
     async def _add(
-        self, connection: Connection, barrier: _Barrier, keys: list[ScatterKey]
+        self, connection: Connection, barrier: Barrier, keys: list[ScatterKey]
     ) -> Sequence[ScatterKey]:
         first, added = barrier.next_number, []
         for start in range(0, len(keys), _INSERTED):
@@ -380,18 +379,18 @@ class PostgresScatterCoordinator(Component):
         )
 
     async def _check_known(
-        self, connection: Connection, barrier: _Barrier, keys: list[ScatterKey]
+        self, connection: Connection, barrier: Barrier, keys: list[ScatterKey]
     ) -> None:
         identities = [key.identity for key in keys]
         known = await connection.fetchval(self._sql["count_known"], barrier.seq, identities)
         if known < len(keys):
             raise BarrierSealedError(barrier.id)
 
-    async def _look(self, barrier_id: str) -> _Barrier:
+    async def _look(self, barrier_id: str) -> Barrier:
         row = await self._database.fetchrow(self._sql["look"], digest(barrier_id), repeatable=True)
-        return _Barrier.of(row, barrier_id)
+        return Barrier.of(row, barrier_id)
 
-    async def _decided(self, using: Connection | Database, barrier: _Barrier) -> BarrierStatus:
+    async def _decided(self, using: Connection | Database, barrier: Barrier) -> BarrierStatus:
         """Return the status of the barrier; note it if it was decided just now."""
         status = barrier.status
         if status is not barrier.noted:
@@ -399,7 +398,7 @@ class PostgresScatterCoordinator(Component):
         return status
 
     async def _outcomes(
-        self, barrier: _Barrier, start: int, state: int, limit: int
+        self, barrier: Barrier, start: int, state: int, limit: int
     ) -> list[tuple[int, bytes, bytes]]:
         rows = await self._database.fetch(
             self._sql["outcomes"], barrier.seq, start, state, limit, repeatable=True
@@ -432,71 +431,6 @@ class PostgresScatterCoordinator(Component):
                 storage=label,
                 hint="Restore a back-up, or delete the barrier and scatter again.",
             ) from exc
-
-
-@attrs.frozen(kw_only=True)
-class _Barrier:
-    """A barrier as its row and its counts were at one moment."""
-
-    seq: int
-    id: str
-    policy: FailurePolicy
-    noted: BarrierStatus
-    sealed: bool
-    total: int
-    completed: int
-    failed: int
-    cancelled: int
-    late: int
-    duplicates: int
-    next_number: int
-    checkpoint: bytes = attrs.field(repr=False)
-
-    @classmethod
-    def of(cls, row: Row | None, barrier_id: str) -> _Barrier:
-        """Return what a row of the query `look` tells.
-
-        Raises:
-            BarrierNotFoundError: There is none.
-        """
-        if row is None:
-            raise BarrierNotFoundError(barrier_id)
-        counts = ("total", "completed", "failed", "cancelled", "late", "duplicates")
-        return cls(
-            seq=row["seq"],
-            id=barrier_id,
-            policy=FailurePolicy(
-                threshold=json.loads(row["threshold"]), mode=FailureMode(row["mode"])
-            ),
-            noted=BarrierStatus(row["status"]),
-            sealed=row["sealed"],
-            next_number=row["next_number"],
-            checkpoint=row["checkpoint"],
-            **{name: row[name] for name in counts},
-        )
-
-    @property
-    def status(self) -> BarrierStatus:
-        """How far it has come, whether that was noted or not."""
-        if self.noted is not BarrierStatus.PENDING:
-            return self.noted
-        return self.policy.decide(
-            sealed=self.sealed, total=self.total, completed=self.completed, failed=self.failed
-        )
-
-    def state(self, claimed: int) -> BarrierState:
-        """Return what anybody may know of it."""
-        return BarrierState(
-            status=self.status,
-            total=self.total,
-            completed=self.completed,
-            failed=self.failed,
-            cancelled=self.cancelled,
-            claimed=claimed,
-            late=self.late,
-            duplicates=self.duplicates,
-            sealed=self.sealed,
-        )
 
 
 class _Pages(AsyncIterator[Sequence[tuple[Any, Any]]]):

@@ -79,6 +79,9 @@ lock: setup ## work out requirements.lock anew, after a change of dependencies
 		--all-extras --group dev $(MEMBERS:%=--no-emit-package %) --custom-compile-command "make lock" \
 		$(if $(filter-out 1,$(UPGRADE)),--upgrade-package $(UPGRADE),$(if $(UPGRADE),--upgrade)) \
 		--output-file requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
+	$(UV) --portable pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--custom-compile-command "make lock" $(if $(filter 1,$(UPGRADE)),--upgrade) \
+		--output-file tests/servers/requirements.lock tests/servers/requirements.in
 
 clean: ## remove what the other targets made, .venv included
-	rm -rf .venv build dist .coverage .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .servers .servers.lock build dist .coverage .mypy_cache .ruff_cache .import_linter_cache .hypothesis

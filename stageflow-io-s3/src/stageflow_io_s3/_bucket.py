@@ -35,6 +35,7 @@ __all__ = ("Bucket", "ConditionMissed", "Missing", "Stopped", "go_on", "is_condi
 T = TypeVar("T")
 
 _CONFLICTS: Final = 5
+_PARTS_IN_MEMORY: Final = 12
 _PROBE: Final = ".stageflow-probe-"
 
 
@@ -213,6 +214,9 @@ class Bucket:
         import obstore
 
         size = self.settings.part_size
+        # What is in memory already is sent from where it is, however much of it at a time.
+        most = max(_PARTS_IN_MEMORY, self.settings.part_concurrency)
+        at_once = most if isinstance(file, memoryview) else self.settings.part_concurrency
 
         def parts() -> Iterator[Any]:
             if isinstance(file, memoryview):
@@ -233,7 +237,7 @@ class Bucket:
                 attributes=dict(attributes),
                 use_multipart=True,
                 chunk_size=size,
-                max_concurrency=self.settings.part_concurrency,
+                max_concurrency=at_once,
             )
         except FileNotFoundError as error:
             raise self._missing(error) from None

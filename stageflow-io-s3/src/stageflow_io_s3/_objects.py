@@ -41,14 +41,16 @@ class ListingSource(Source[str]):
 
     async def read(self, position: str, n: int) -> Got[str]:
         items: list[Any] = []
+        # The server has seen to the beginning of the keys.
+        bucket, suffix = self._settings.bucket, self._settings.suffix
         while True:
             objects, is_last = await self._page(position)
             for found in objects:
                 if len(items) == n:
                     return Got(items, position)
-                position = found.key
-                if self._settings.matches(found.key):
-                    items.append(_item(self._settings.bucket, found))
+                position = key = found.key
+                if key.endswith(suffix) and key[-1] != "/":
+                    items.append(_item(bucket, found))
             if is_last:
                 return Got(items, None)
             if len(items) == n:

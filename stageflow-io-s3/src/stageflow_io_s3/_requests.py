@@ -7,6 +7,7 @@ nor ends uploads that somebody else has begun. botocore signs and sends, without
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ __all__ = ("ListedObject", "ListedPage", "SignedRequests", "Upload")
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
+_NAMESPACE: Final = re.compile(rb' xmlns="[^"]*"')
 
 
 @attrs.frozen
@@ -105,16 +107,21 @@ class SignedRequests:
         if after:
             query["start-after"] = after
         root = self._xml("GET", query)
-        decode = unquote_plus if _text(root, "EncodingType") == "url" else str
-        objects = [
-            ListedObject(
-                decode(found["Key"]),
-                int(found.get("Size") or 0),
-                found.get("ETag", "").strip('"'),
-                found.get("LastModified", ""),
+        is_escaped = _text(root, "EncodingType") == "url"
+        objects = []
+        for element in root.iter("Contents"):
+            found = {field.tag: field.text or "" for field in element}
+            key = found["Key"]
+            if is_escaped and ("%" in key or "+" in key):
+                key = unquote_plus(key)
+            objects.append(
+                ListedObject(
+                    key,
+                    int(found.get("Size") or 0),
+                    found.get("ETag", "").strip('"'),
+                    found.get("LastModified", ""),
+                )
             )
-            for found in _entries(root, "Contents")
-        ]
         return ListedPage(objects, _text(root, "IsTruncated") != "true")
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
@@ -162,7 +169,8 @@ class SignedRequests:
         if status != 200:
             raise answer_error(self._storage, status, body.decode(errors="replace"))
         try:
-            return fromstring(body)  # noqa: S314 - expat expands no entities from elsewhere
+            plain = _NAMESPACE.sub(b"", body, count=1)  # else every tag would have to be cut
+            return fromstring(plain)  # noqa: S314 - expat expands no entities from elsewhere
         except ParseError as error:
             raise StorageUnavailableError(
                 f"{self._storage} answers with something that is no XML: {error}.",
@@ -226,7 +234,8 @@ class SignedRequests:
 
 
 def _root(bucket: str, address: str | None, region: str, path_style: bool) -> str:
-    parts = urlsplit(address or f"https://s3.{region}.amazonaws.com")
+    host = f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+    parts = urlsplit(address or f"https://{host}")
     if path_style or "." in bucket:
         return f"{parts.scheme}://{parts.netloc}{parts.path}/{bucket}"
     return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}"
@@ -238,13 +247,13 @@ def _escaped(text: str) -> str:
 
 def _entries(root: Element, name: str) -> Iterator[dict[str, str]]:
     for element in root:
-        if element.tag.rpartition("}")[2] == name:
-            yield {field.tag.rpartition("}")[2]: field.text or "" for field in element}
+        if element.tag == name:
+            yield {field.tag: field.text or "" for field in element}
 
 
 def _text(root: Element, name: str) -> str:
     for element in root:
-        if element.tag.rpartition("}")[2] == name:
+        if element.tag == name:
             return element.text or ""
     return ""
 

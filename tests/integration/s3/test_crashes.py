@@ -251,7 +251,7 @@ async def test_a_row_that_is_bad_names_its_object_and_line(primary, place):
     settings = reader_settings(primary, place, S3LinesSettings, prefix="rows/")
     reader = S3LinesItemReader(settings)
     state = await reader.init({}, {})
-    with pytest.raises(Exception, match=r"s3://.*/rows/a\.jsonl, line 2"):
+    with pytest.raises(Exception, match=r"rows/a\.jsonl, line 2"):
         await reader.read(state, 5)
     await reader.close(state)
     state = await reader.init({"on_error": "skip"}, {})

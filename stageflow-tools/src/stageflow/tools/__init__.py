@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         open_undo,
     )
     from stageflow.tools.errors import (
+        ApprovalDecisionError,
         ApprovalMismatchError,
         ApprovalNotFoundError,
         ApprovalSettledError,
@@ -131,6 +132,7 @@ __all__ = (
     "TOOL_EVENTS",
     "AdvancedToolExecutor",
     "ApprovalDecision",
+    "ApprovalDecisionError",
     "ApprovalExecution",
     "ApprovalLog",
     "ApprovalMismatchError",
@@ -247,6 +249,7 @@ _NAMES_BY_MODULE = {
         "open_undo",
     ),
     "errors": (
+        "ApprovalDecisionError",
         "ApprovalMismatchError",
         "ApprovalNotFoundError",
         "ApprovalSettledError",

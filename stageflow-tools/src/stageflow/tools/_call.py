@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import anyio
 import attrs
@@ -16,7 +16,7 @@ from stageflow.protocols import ExecutionContext
 from stageflow.tools._batch import Turn
 from stageflow.tools._handlers import HandlerTimeoutError, call_handler
 from stageflow.tools._limits import ConcurrencyLimiter, RateLimiter
-from stageflow.tools._schema import CompiledSchema, SchemaFaultError, copied, scrub
+from stageflow.tools._schema import REDACTED, CompiledSchema, SchemaFaultError, copied, scrub
 from stageflow.tools.config import ToolExecutorConfig
 from stageflow.tools.definitions import ToolDefinition, ToolInput, ToolOutput, UndoMetadata
 from stageflow.tools.errors import (
@@ -31,6 +31,7 @@ from stageflow.tools.errors import (
     ToolOutputError,
     ToolRateLimitError,
     ToolTimeoutError,
+    describe,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ _ENDS: Final = frozenset({"tool.completed", "tool.denied", "tool.failed"})
 _MAX_DEPTH: Final = 100
 _MAX_CONTAINERS: Final = 100_000
 _SECONDS_TO_KEEP: Final = 10
+_MOVED: Final = (
+    f"$: an edit has moved {REDACTED!r}, so that nobody knows what it stands for;"
+    " it must stay where it was, or be written out"
+)
 
 
 @attrs.frozen(eq=False)
@@ -143,7 +148,7 @@ class ToolCall:
             if not self._told and not parked:
                 kind, code = type(stopped).__name__, getattr(stopped, "code", None)
                 cancelled = isinstance(stopped, anyio.get_cancelled_exc_class())
-                text = "the call was cancelled" if cancelled else str(stopped) or kind
+                text = "the call was cancelled" if cancelled else describe(stopped)
                 self._tell_failure(text, kind, code)
             raise
 
@@ -240,6 +245,8 @@ class ToolCall:
         restored = self.tool.inputs.restore(decision.payload, payload)
         changed, faults = readable(restored, self.services.config.max_arguments_bytes)
         self._hidden(changed)
+        if not faults and REDACTED in self.tool.inputs.secrets(changed):
+            faults = [_MOVED]
         self._check(changed, faults)
         return changed
 
@@ -308,22 +315,17 @@ class ToolCall:
     def _judged(self, output: Any) -> ToolOutput | ToolExecutionError:
         """Return what a handler gave if it may give that, or else what is wrong with it."""
         name, action_id = self.definition.name, self.action.id
-        if not isinstance(output, ToolOutput):
-            returned = f"it returned {type(output).__name__}, not a ToolOutput"
-            return ToolExecutionError(name, action_id, returned)
-        data: Any = output.data
-        if data is not None and not isinstance(data, Mapping):
-            returned = f"its data is of type {type(data).__name__}, not a dictionary"
-            return ToolExecutionError(name, action_id, returned)
-        if output.success and (faults := self.tool.outputs.faults(copied(data or {}))):
-            return ToolOutputError(name, action_id, faults)
-        return output
+        if (wrong := _misshapen(output)) is not None:
+            return ToolExecutionError(name, action_id, wrong)
+        try:
+            faults = self.tool.outputs.faults(copied(output.data or {})) if output.success else []
+        except RecursionError:
+            faults = ["$: it holds itself, or is nested too deep"]
+        return ToolOutputError(name, action_id, faults) if faults else cast("ToolOutput", output)
 
     def _broken(self, cause: Exception) -> ToolExecutionError:
-        error = ToolExecutionError(self.definition.name, self.action.id, cause)
-        if self._secrets:
-            error.args = (scrub(error.message, self._secrets),)
-        return error
+        told = scrub(describe(cause), self._secrets)
+        return ToolExecutionError(self.definition.name, self.action.id, cause, told=told)
 
     async def _start(self) -> None:
         if self._request is not None:
@@ -454,6 +456,26 @@ class ToolCall:
         self.services.emit(self.ctx, type, {**about, **facts})
 
 
+def _misshapen(output: Any) -> str | None:
+    """Return in what way something is no output of a tool, or None."""
+    if not isinstance(output, ToolOutput):
+        return f"it returned {type(output).__name__}, not a ToolOutput"
+    artifacts: Any = output.artifacts
+    for name, value, kind in (
+        ("data", output.data, Mapping),
+        ("error", output.error, str),
+        ("artifacts", artifacts, list | tuple),
+        ("undo_metadata", output.undo_metadata, Mapping | UndoMetadata),
+    ):
+        if value is not None and not isinstance(value, kind):
+            wanted = {"error": "a text", "artifacts": "a list"}.get(name, "a dictionary")
+            return f"its {name} is of type {type(value).__name__}, not {wanted}"
+    for artifact in artifacts or ():
+        if not isinstance(artifact, Mapping):
+            return f"one of its artifacts is of type {type(artifact).__name__}, not a dictionary"
+    return None
+
+
 def _without_undo(output: ToolOutput) -> dict[str, Any]:
     # What undoing needs is kept where it is undone.
     return {name: value for name, value in output.to_dict().items() if name != "undo_metadata"}
@@ -469,7 +491,7 @@ def readable(payload: Any, max_bytes: int) -> tuple[dict[str, Any], list[str]]:
         return {}, [fault]
     plain: dict[str, Any] = copied(payload)
     try:
-        size = len(json.dumps(plain, default=str))
+        size = len(json.dumps(plain, default=str, allow_nan=False))
     except (TypeError, ValueError) as error:
         return {}, [f"$: no JSON: {str(error)[:200]}"]
     if size > max_bytes:
@@ -483,6 +505,9 @@ def _nesting_fault(value: Any) -> str | None:
         seen += len(level)
         if seen > _MAX_CONTAINERS:
             return f"$: more than {_MAX_CONTAINERS} objects and lists"
+        names = (name for each in level if isinstance(each, Mapping) for name in each)
+        if odd := next((name for name in names if not isinstance(name, str)), None):
+            return f"$: the names in an object are texts, not {type(odd).__name__}"
         level = [
             inner
             for outer in level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
@@ -16,9 +17,13 @@ from stageflow.tools._limits import ConcurrencyLimiter
 if TYPE_CHECKING:
     from stageflow.contracts import Clock
 
-__all__ = ("HandlerTimeoutError", "call_handler", "takes_context")
+__all__ = ("HandlerCancelledError", "HandlerTimeoutError", "call_handler", "takes_context")
 
 T = TypeVar("T")
+
+
+class HandlerCancelledError(RuntimeError):
+    """What a handler waited for was cancelled, though nobody has cancelled its call."""
 
 
 class HandlerTimeoutError(TimeoutError):
@@ -62,6 +67,7 @@ async def call_handler(
         clock: Measures that.
 
     Raises:
+        HandlerCancelledError: What it waited for was cancelled, though the call was not.
         HandlerTimeoutError: It did not end in time. A thread that still works is given up; it
             keeps its place until it ends.
         Exception: What the handler or *on_start* raised.
@@ -78,8 +84,8 @@ async def call_handler(
             raise
     work = partial(_in_loop if _is_async(handler) else _in_thread, call, release)
     if timeout_seconds is None or clock is None:
-        return await work()
-    return await _within(timeout_seconds, clock, work)
+        return await _unless_cancelled_within(work)
+    return await _within(timeout_seconds, clock, partial(_unless_cancelled_within, work))
 
 
 def _nothing() -> None:
@@ -90,6 +96,24 @@ def _is_async(handler: Any) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004 - an instance whose call is a coroutine
     )
+
+
+async def _unless_cancelled_within(work: Callable[[], Awaitable[T]]) -> T:
+    # Whoever runs the call would take a handler's own cancellation for one of the call.
+    try:
+        return await work()
+    except asyncio.CancelledError as error:
+        if _is_cancelled_from_outside():
+            raise
+        raise HandlerCancelledError("what it waited for was cancelled") from error
+
+
+def _is_cancelled_from_outside() -> bool:
+    if anyio.get_cancelled_exc_class() is not asyncio.CancelledError:
+        return False
+    task = asyncio.current_task()
+    cancelled = task is not None and task.cancelling() > 0
+    return cancelled or anyio.current_effective_deadline() == float("-inf")
 
 
 async def _in_loop(call: Callable[[], Awaitable[T]], release: Callable[[], object]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -48,11 +49,15 @@ class CompiledSchema:
         if self._validator is None:
             return []
         found: list[str] = []
-        for error in self._validator.iter_errors(value):
-            if len(found) == _MAX_FAULTS:
-                found.append("and more")
-                break
-            found.append(f"{_short(error.json_path)}: {self._told(error)}")
+        try:
+            for error in self._validator.iter_errors(value):
+                if len(found) == _MAX_FAULTS:
+                    found.append("and more")
+                    break
+                found.append(f"{_short(error.json_path)}: {self._told(error)}")
+        except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+            # A number that is too large, or a schema that refers to itself forever.
+            found.append(f"$: it cannot be checked: {type(error).__name__}")
         return found
 
     def _told(self, error: Any) -> str:
@@ -73,7 +78,8 @@ class CompiledSchema:
     def restore(self, edited: Any, original: Any) -> Any:
         """Return *edited* with each `REDACTED` replaced by what is there in *original*.
 
-        Somebody who edits arguments sees the secrets redacted, and leaves them so.
+        Somebody who edits arguments sees the secrets redacted, and leaves them so. One that was
+        moved stays `REDACTED`: nobody knows which it is.
         """
         return _restored(edited, original, self.redact(original)) if self._hides else edited
 
@@ -229,6 +235,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif value is not None and len(text := str(value)) >= _SHORTEST_SCRUBBED:
         yield text
+        yield repr(text)[1:-1]  # as a KeyError shows it, say
+        yield json.dumps(text)[1:-1]
 
 
 def _restored(edited: Any, original: Any, shown: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -16,6 +16,8 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    NotRequired,
+    Required,
     Union,
     get_args,
     get_origin,
@@ -45,6 +47,7 @@ _SIMPLE: Mapping[Any, Mapping[str, Any]] = {
     Any: {},
     inspect.Parameter.empty: {},
 }
+_LOOPED_OVER: tuple[Any, ...] = (Collection, Iterable)
 _ARGS = re.compile(r"^(?:Args|Arguments|Parameters):\s*$")
 _SECTION = re.compile(r"^[A-Z]\w+(?: \w+)?:\s*$")
 _ARGUMENT = re.compile(r"^\*{0,2}(\w+)(?:\s*\([^)]*\))?:\s*(.*)$")
@@ -175,6 +178,8 @@ class _Schemas:
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             return self._annotated(arguments)
+        if origin in (NotRequired, Required):
+            return self.of(arguments[0])
         if origin is Literal:
             return {"enum": list(arguments)}
         if _is_union(origin):
@@ -252,7 +257,11 @@ class _Schemas:
                 if f.init
             ]
         elif is_typeddict(kind):
-            needed = [(n, h, n not in kind.__required_keys__) for n, h in _hints(kind).items()]
+            # What is marked itself counts: where annotations are texts, the class has not seen it.
+            needed = [
+                (n, h, _is_optional(h, n not in kind.__required_keys__))
+                for n, h in _hints(kind).items()
+            ]
         else:
             raise UnknownAnnotationError(f"{_name(kind)} cannot be written as a JSON schema")
         if odd := [name for name, hint, _ in needed if not _is_hashable(hint)]:
@@ -300,6 +309,11 @@ def _is_hashable(hint: Any) -> bool:
     return True
 
 
+def _is_optional(hint: Any, unless_marked: bool) -> bool:
+    marks = {Required: False, NotRequired: True}
+    return marks.get(get_origin(hint), unless_marked)
+
+
 def _is_union(origin: Any) -> bool:
     return origin is Union or origin is types.UnionType
 
@@ -314,8 +328,21 @@ def _name(hint: Any) -> str:
 def _converter() -> Any:
     """Return a converter from what JSON holds to what was annotated."""
     from cattrs import Converter
+    from cattrs.gen import make_dict_structure_fn
 
     converter = Converter(forbid_extra_keys=True)
+
+    def by_alias(kind: Any) -> Any:
+        return make_dict_structure_fn(
+            kind, converter, _cattrs_use_alias=True, _cattrs_forbid_extra_keys=True
+        )
+
+    # A schema names fields as the class's own `__init__` does.
+    converter.register_structure_hook_factory(attrs.has, by_alias)
+    converter.register_structure_hook_func(
+        lambda kind: get_origin(kind) in _LOOPED_OVER,
+        lambda value, kind: _take(converter, value, types.GenericAlias(list, get_args(kind))),
+    )
     for kind, read in (
         (datetime, datetime.fromisoformat),
         (date, date.fromisoformat),

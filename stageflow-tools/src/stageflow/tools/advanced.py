@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4, uuid5
 
@@ -14,7 +14,7 @@ from stageflow.contracts import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
 from stageflow.protocols import ExecutionContext
 from stageflow.tools._batch import Batch, Turn
-from stageflow.tools._call import ReadyTool, Services, ToolCall
+from stageflow.tools._call import ReadyTool, Services, ToolCall, readable
 from stageflow.tools._handlers import call_handler
 from stageflow.tools.config import ToolExecutorConfig
 from stageflow.tools.definitions import ToolAction, ToolDefinition, ToolOutput
@@ -222,11 +222,18 @@ class AdvancedToolExecutor:
         parsed = shape.parse(calls, max_bytes=self.config.max_arguments_bytes)
         wanted: list[tuple[str, str, Any]] = []
         for place, call in enumerate(parsed):
-            action_id = self._new_id() if key is None else _action_id(key, place, call)
+            action_id = self._new_id() if key is None else self._action_id(key, place, call)
             action = ToolAction(action_id, call.name, call.arguments)
             wanted.append((call.call_id, call.name, action if call.error is None else call))
         batch = Batch(len(wanted)) if decisions_first and key is not None else None
         return await self._side_by_side(wanted, context, batch)
+
+    def _action_id(self, key: str, place: int, call: ParsedToolCall) -> UUID:
+        arguments, faults = readable(call.arguments, self.config.max_arguments_bytes)
+        parts = {"key": key, "place": place, "id": call.call_id, "name": call.name}
+        # Arguments that cannot be looked at are refused, whatever the action is called.
+        said = {**parts, "arguments": None if faults else arguments}
+        return uuid5(_ACTIONS, json.dumps(said, sort_keys=True, default=str))
 
     async def _side_by_side(
         self,
@@ -388,9 +395,3 @@ def _reason(cause: Exception, tool: ToolDefinition) -> str:
     if type(cause).__name__ == "HandlerTimeoutError":
         return f"it did not end within {tool.timeout_seconds} seconds"
     return f"{type(cause).__name__}: {cause}"
-
-
-def _action_id(key: str, place: int, call: ParsedToolCall) -> UUID:
-    parts: Mapping[str, Any] = {"key": key, "place": place, "id": call.call_id, "name": call.name}
-    said = {**parts, "arguments": call.arguments}
-    return uuid5(_ACTIONS, json.dumps(said, sort_keys=True, default=str))

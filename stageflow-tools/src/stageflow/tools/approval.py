@@ -25,6 +25,7 @@ from stageflow.tools.approval_log import (
 )
 from stageflow.tools.approval_logs import MemoryApprovalLog
 from stageflow.tools.errors import (
+    ApprovalDecisionError,
     ApprovalMismatchError,
     ApprovalNotFoundError,
     ApprovalSettledError,
@@ -233,10 +234,13 @@ class ApprovalService:
             The decision; making the same one again changes nothing.
 
         Raises:
+            ApprovalDecisionError: *granted* is neither True nor False; nothing is decided.
             ApprovalSettledError: It was decided otherwise, has expired or was cancelled before.
             ApprovalNotFoundError: There is no such request.
             CodecError: *payload* cannot be stored.
         """
+        if not isinstance(granted, bool):
+            raise ApprovalDecisionError(request_id, granted)
         request = await self._known(request_id)
         if request.is_overdue(self._clock.now()):
             request = await self._settle(request, ApprovalStatus.EXPIRED)
@@ -245,7 +249,7 @@ class ApprovalService:
             request = await self._settle(
                 request, status, decided_by=decided_by, reason=reason, payload=payload
             )
-        wanted = ApprovalDecision(request_id, bool(granted), decided_by, reason, payload=payload)
+        wanted = ApprovalDecision(request_id, granted, decided_by, reason, payload=payload)
         if request.decision != wanted or request.status is not status:
             raise ApprovalSettledError(request)
         await self._tell(request)

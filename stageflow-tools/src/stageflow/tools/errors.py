@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from stageflow.errors import DefinitionError, RunError, did_you_mean
 
 __all__ = (
+    "ApprovalDecisionError",
     "ApprovalMismatchError",
     "ApprovalNotFoundError",
     "ApprovalSettledError",
@@ -44,7 +45,8 @@ class ToolError(RunError):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready values: `error_type`, `code`, `message`, `tool`, facts."""
-        facts = {name: _plain(value) for name, value in vars(self).items() if name != "hint"}
+        own = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        facts = {name: _plain(value) for name, value in own.items() if name != "hint"}
         kind = {"error_type": type(self).__name__, "code": self.code, "message": self.message}
         return {**kind, **facts}
 
@@ -176,12 +178,26 @@ class ToolExecutionError(ToolError):
         action_id: object = None,
         cause: BaseException | str | None = None,
         *,
+        told: str | None = None,
         hint: str = "Mend the handler; what it raised is the cause of this error.",
     ) -> None:
-        what = f"{type(cause).__name__}: {cause}" if isinstance(cause, BaseException) else cause
-        super().__init__(f"Tool {tool!r} failed: {_bounded(what or 'no reason')}", tool, hint=hint)
+        """Tell of a tool that failed.
+
+        Args:
+            tool: The tool's name.
+            action_id: The action.
+            cause: What was raised, or what is wrong.
+            told: How the cause is told, if not in its own words: they may hold secrets.
+            hint: What to do.
+        """
+        self._told = _bounded(describe(cause) if told is None else told)
+        super().__init__(f"Tool {tool!r} failed: {self._told}", tool, hint=hint)
         self.action_id = action_id
         self.cause = cause
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready values: `error_type`, `code`, `message`, `tool`, facts."""
+        return {**super().to_dict(), "cause": None if self.cause is None else self._told}
 
 
 class ToolOutcomeUnknownError(ToolError):
@@ -225,6 +241,24 @@ class ApprovalNotFoundError(RunError, KeyError):
         super().__init__(
             f"There is no request for approval {request_id}.",
             hint="Was it cleaned up, or made with another service that keeps its own?",
+        )
+        self.request_id = request_id
+
+
+class ApprovalDecisionError(RunError, TypeError):
+    """A request was to be decided, but it was not said whether it is granted.
+
+    Attributes:
+        request_id: The request.
+    """
+
+    code = "SF524"
+
+    def __init__(self, request_id: object, granted: object) -> None:
+        super().__init__(
+            f"Whether request {request_id} is granted is True or False, not {_short(granted)}.",
+            hint="The request is still open. Make a bool of what was answered: a text such as"
+            " 'no' would grant it.",
         )
         self.request_id = request_id
 
@@ -403,6 +437,17 @@ class ToolRateLimitError(ToolError):
         self.wait_seconds = wait_seconds
 
 
+def describe(cause: BaseException | str | None) -> str:
+    """Return what went wrong in one text, whatever the words of an exception do."""
+    if not isinstance(cause, BaseException):
+        return cause or "no reason"
+    name = type(cause).__name__
+    try:
+        return f"{name}: {cause}"
+    except Exception as error:  # noqa: BLE001 - an exception that cannot tell itself
+        return f"{name}, whose text cannot be had: {type(error).__name__}"
+
+
 def _bounded(text: object) -> str:
     shown = str(text)
     return shown if len(shown) <= 500 else f"{shown[:497]}..."
@@ -417,7 +462,7 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, BaseException):
-        return _bounded(f"{type(value).__name__}: {value}")
+        return _bounded(describe(value))
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return _bounded(value)

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stageflow.contracts.logs import get_logger
+from stageflow.events.delivery import deliver
 from stageflow.stages import StageOutput, StageResult, StageStatus
 
 if TYPE_CHECKING:
     from stageflow._engine.call import Invocation
     from stageflow._engine.run import Run
     from stageflow.context import PipelineContext
+    from stageflow.contracts.event_sink import EventSink
     from stageflow.stages.retry import RetryPolicy
 
 __all__ = ("Announcer", "Listener", "WideEvents")
 
 Listener = Callable[[str, dict[str, Any]], object]
 """Is told the type and the facts of each event; must not wait. The facts are its own."""
+
+
+class WideWriter(Protocol):
+    """Writes the wide events of one run by the figures it is given, without results."""
+
+    def stage_ended(self, stage: str, output: StageOutput, started_at: str, ended_at: str) -> None:
+        """Emit the summary of a stage."""
+
+    def note_stage(self, stage: str, output: StageOutput, started_at: str, ended_at: str) -> object:
+        """Take up a stage whose summary nobody wanted."""
+
+    def knows(self, stage: str) -> bool:
+        """Say whether the stage was taken up."""
+        ...
+
+    def run_ended(self, outputs: Mapping[str, StageOutput], span: dict[str, Any]) -> None:
+        """Emit the summary of the run."""
 
 
 class WideEvents(Protocol):
@@ -57,33 +76,40 @@ class Announcer:
     __slots__ = (
         "_base",
         "_calls",
+        "_collect",
         "_context",
         "_ended",
         "_epoch",
         "_last",
         "_last_text",
-        "_listener",
         "_listeners",
         "_names",
         "_prefix",
         "_results",
         "_run",
+        "_run_writer",
         "_shift",
+        "_sink",
+        "_stage_writer",
+        "_start_instants",
         "_start_texts",
         "_started",
         "_wide_pipeline",
         "_wide_stage",
     )
 
-    def __init__(self, run: Run, listeners: Sequence[Listener], context: PipelineContext) -> None:
+    def __init__(self, run: Run, sink: EventSink | None, context: PipelineContext) -> None:
         self._run = run
-        self._listeners = tuple(listeners)
+        self._sink = sink
+        self._collect = run.collect_delivery
+        self._listeners = run.options.listeners
         self._names = run.plan.names
         self._calls = run.plan.calls
-        self._listener = self._listeners[0] if len(self._listeners) == 1 else None
         self._context = context
-        self._wide_stage = run.options.wide_stage
-        self._wide_pipeline = run.options.wide_pipeline
+        self._wide_stage = stage = run.options.wide_stage
+        self._wide_pipeline = pipeline = run.options.wide_pipeline
+        self._stage_writer = writer = _writer_of(stage, run, context)
+        self._run_writer = writer if pipeline is stage else _writer_of(pipeline, run, context)
         self._base = base = {**_identity(run, context), "timestamp": ""}
         # All keys are there from the start: filling them in never makes a dictionary grow.
         self._started = {**base, "stage": "", "kind": "", "attempt": 1}
@@ -98,6 +124,7 @@ class Announcer:
         self._last_text = ""
         self._results: dict[str, StageResult] = {}
         self._start_texts: list[str | None] = [None] * len(run.plan)
+        self._start_instants = [0.0] * len(run.plan)
 
     def tell(self, type: str, facts: Mapping[str, Any]) -> None:
         """Tell every listener what happened, with the run's identity and the time of day."""
@@ -106,10 +133,11 @@ class Announcer:
         self._send(type, told)
 
     def _send(self, type: str, facts: dict[str, Any]) -> None:
-        if self._listener is not None:
-            _tell_one(self._listener, type, facts)
-            return
-        for listener in self._listeners:
+        listeners = self._listeners
+        if self._sink is not None:
+            own = facts.copy() if listeners else facts
+            deliver(self._sink, type, own, collector=self._collect)
+        for listener in listeners:
             _tell_one(listener, type, facts.copy())
 
     def _text_of(self, instant: float) -> str:
@@ -167,10 +195,37 @@ class Announcer:
 
     def summarise_run(self) -> None:
         """Have the run summarised, if anybody wants that."""
-        if self._wide_pipeline is not None:
-            known, make = self._results, self._run.result
-            results = {name: known.get(name) or make(i) for i, name in enumerate(self._names)}
+        if self._run_writer is not None:
+            self._summarise(self._write_run, self._run_writer)
+        elif self._wide_pipeline is not None:
+            known, run = self._results, self._run
+            results = {
+                name: known.get(name) or run.result(index)
+                for index, name in enumerate(self._names)
+                if run.outputs[index] is not None
+            }
             self._summarise(self._wide_pipeline.emit_pipeline_wide, results, self._context)
+
+    def _write_run(self, writer: WideWriter) -> None:
+        run = self._run
+        outputs: dict[str, StageOutput] = {}
+        spanned: list[float] = []
+        for index, (name, output) in enumerate(zip(self._names, run.outputs, strict=True)):
+            if output is None:
+                continue  # it waits
+            outputs[name] = output
+            began, ended = run.starts[index], run.ends[index]
+            began = ended if began is None else began
+            spanned += (began, ended)
+            if not writer.knows(name):
+                writer.note_stage(name, output, self._text_of(began), self._text_of(ended))
+        began, ended = min(spanned, default=run.began), max(spanned, default=run.began)
+        span = {
+            "started_at": self._text_of(began),
+            "ended_at": self._text_of(ended),
+            "duration_ms": (ended - began) * 1000.0,
+        }
+        writer.run_ended(outputs, span)
 
     def _summarise(self, emit: Callable[..., None], *args: Any) -> None:
         try:
@@ -189,6 +244,7 @@ class Announcer:
         # A stage most often begins when another one ends.
         text = self._last_text if began == self._last else self._text_of(began)
         facts["timestamp"] = self._start_texts[index] = text
+        self._start_instants[index] = began
         facts["stage"] = self._names[index]
         facts["kind"] = self._calls[index].kind._value_
         if index in run.attempts or run.is_kept:
@@ -235,7 +291,18 @@ class Announcer:
             del facts["data_keys"]
             facts.update(self._reason(index, output))
         self._send(_STAGE_EVENTS[status], facts)
-        if self._wide_stage is not None:
+        if self._stage_writer is not None:
+            # Not always what the events say: a stage that waited for a thread began later.
+            began = run.starts[index]
+            if began is None:
+                started_at = ended_at
+            elif started_at is None or began != self._start_instants[index]:
+                started_at = self._text_of(began)
+            try:
+                self._stage_writer.stage_ended(self._names[index], output, started_at, ended_at)
+            except Exception:  # noqa: BLE001 - as in `_summarise`
+                _log.exception("wide_event.failed", emitter=repr(self._wide_stage))
+        elif self._wide_stage is not None:
             name = self._names[index]
             result = self._results[name] = run.result(index)
             self._summarise(self._wide_stage.emit_stage_wide, name, result, self._context)
@@ -282,6 +349,15 @@ class Announcer:
         attempt = self._run.attempts.get(self._run.plan.index[stage], 1)
         facts = {"stage": stage, "kind": call.kind.value, "attempt": attempt}
         self.tell("stage.thread_abandoned", facts)
+
+
+def _writer_of(
+    wide_events: WideEvents | None, run: Run, context: PipelineContext
+) -> WideWriter | None:
+    """Return what writes wide events without results; None where somebody wants to see those."""
+    # Looked up on the class, for a mock has every attribute that it is asked for.
+    make = getattr(type(wide_events), "_writer", None)
+    return None if make is None else make(wide_events, context, run.collect_delivery)
 
 
 @cache

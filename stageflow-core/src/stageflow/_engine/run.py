@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
-from functools import partial
 from random import Random
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -53,7 +52,7 @@ from stageflow.context.stage_context import make_stage_context
 from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.logs import get_logger
 from stageflow.errors import RunError
-from stageflow.events.delivery import PendingEmit, deliver, event_collector
+from stageflow.events.delivery import PendingEmit, event_collector
 from stageflow.events.sinks import NoOpEventSink
 from stageflow.stages import StageOutput, StageResult, StageStatus
 from stageflow.stages.output import timed_output
@@ -255,12 +254,9 @@ class Run:
         self.restored: tuple[str, ...] = ()
         journal: Journal | None = context.journal
         self._keeper = None if journal is None else Keeper(self, journal)
-        listeners = options.listeners
-        if self._sink is not None:
-            tell_sink = partial(deliver, self._sink, collector=self.collect_delivery)
-            listeners = (tell_sink, *listeners)
-        if listeners or options.wide_stage is not None or options.wide_pipeline is not None:
-            self._announcer = Announcer(self, listeners, context)
+        heard = self._sink is not None or options.listeners
+        if heard or options.wide_stage is not None or options.wide_pipeline is not None:
+            self._announcer = Announcer(self, self._sink, context)
 
     # What contexts, layers and the announcer ask of the run.
 

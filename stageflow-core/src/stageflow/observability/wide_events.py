@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final, Literal
@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from stageflow.context import PipelineContext, StageContext
 from stageflow.contracts.event_sink import EventSink
 from stageflow.events.current import get_event_sink
-from stageflow.events.delivery import deliver
+from stageflow.events.delivery import Collector, deliver
 from stageflow.stages import StageOutput, StageResult, StageStatus
 
 __all__ = ("WideEventEmitter", "emit_pipeline_wide", "emit_stage_wide")
@@ -102,10 +102,7 @@ class WideEventEmitter:
         told = self._told_of(ctx)
         summary = self._summary(stage_name, result)
         told.summaries[stage_name] = (result, summary)
-        payload = told.stage.copy()
-        payload.update(summary)
-        payload["data_keys"] = summary["data_keys"].copy()
-        self._emit(self.stage_event_type, payload, told, ctx, extra)
+        self._emit(self.stage_event_type, told.stage_payload(summary), ctx, extra)
 
     def emit_pipeline_wide(
         self,
@@ -133,36 +130,37 @@ class WideEventEmitter:
         if type(ctx) is PipelineContext:
             del self._told[ctx]  # the summaries are this event's from here on
         details = [self._known(stage, result, told) for stage, result in results.items()]
-        counts = Counter([stage["status"] for stage in details])
-        payload = {
-            "pipeline_name": pipeline_name or told.about["topology"] or "pipeline",
-            **_verdict(results, status, counts),
-            **self._span(results),
-            **_counted(counts),
-            "stage_summaries": [_short(stage) for stage in details],
-            "stage_details": details,
-            **told.about,
-        }
-        self._emit(self.pipeline_event_type, payload, told, ctx, extra)
+        payload = told.pipeline_payload(
+            details, results.values(), self._span(results), pipeline_name, status
+        )
+        self._emit(self.pipeline_event_type, payload, ctx, extra)
+
+    def _writer(self, ctx: PipelineContext, collector: Collector) -> _Writer | None:
+        """Return what writes the events of a run by its own figures, for the engine alone.
+
+        Results are made for those who look at them: there is no writer where somebody does.
+        """
+        emits = (self.emit_stage_wide, self.emit_pipeline_wide)
+        if tuple(getattr(emit, "__func__", None) for emit in emits) != _OWN_METHODS:
+            return None
+        return _Writer(self, ctx, collector)
 
     def _emit(
         self,
         type: str,
         payload: dict[str, Any],
-        told: _Told,
         ctx: Context,
-        extra: Mapping[str, Any] | None,
+        extra: Mapping[str, Any] | None = None,
+        collector: Collector | None = None,
     ) -> None:
         sink = self.event_sink
         if sink is None:
             sink = getattr(ctx, "event_sink", None)
         if sink is None:
             sink = get_event_sink()
-        payload["correlation_ids"] = told.correlation_ids.copy()
-        payload["pipeline_metadata"] = told.metadata.copy()
         if extra is not None:
             payload["extra"] = dict(extra)
-        deliver(sink, type, payload)
+        deliver(sink, type, payload, collector=collector)
 
     def _told_of(self, ctx: Context) -> _Told:
         if type(ctx) is not PipelineContext:
@@ -224,6 +222,97 @@ class _Told:
         # All keys of a stage's event are there: filling them in never makes a dictionary grow.
         self.stage = dict.fromkeys(_SUMMARY) | about | dict.fromkeys(_NESTED)
         self.summaries: dict[str, tuple[Outcome, dict[str, Any]]] = {}
+
+    def stage_payload(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Return the facts of a stage's event; they share nothing with *summary*."""
+        payload = self.stage.copy()
+        payload.update(summary)
+        payload["data_keys"] = summary["data_keys"].copy()
+        payload["correlation_ids"] = self.correlation_ids.copy()
+        payload["pipeline_metadata"] = self.metadata.copy()
+        return payload
+
+    def pipeline_payload(
+        self,
+        details: list[dict[str, Any]],
+        outcomes: Iterable[Outcome],
+        span: dict[str, Any],
+        pipeline_name: str | None = None,
+        status: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the facts of a run's event, whose stages' summaries are *details*."""
+        counts = Counter([stage["status"] for stage in details])
+        return {
+            "pipeline_name": pipeline_name or self.about["topology"] or "pipeline",
+            **_verdict(outcomes, status, counts),
+            **span,
+            **_counted(counts),
+            "stage_summaries": [_short(stage) for stage in details],
+            "stage_details": details,
+            **self.about,
+            "correlation_ids": self.correlation_ids.copy(),
+            "pipeline_metadata": self.metadata.copy(),
+        }
+
+
+class _Writer:
+    """Writes the wide events of one run by the run's own figures, without any results."""
+
+    __slots__ = ("_collector", "_ctx", "_emitter", "_summaries", "_told")
+
+    def __init__(
+        self, emitter: WideEventEmitter, ctx: PipelineContext, collector: Collector
+    ) -> None:
+        self._emitter = emitter
+        self._ctx = ctx
+        self._collector = collector
+        self._told: _Told | None = None
+        self._summaries: dict[str, dict[str, Any]] = {}
+
+    def note_stage(
+        self, stage: str, output: StageOutput, started_at: str, ended_at: str
+    ) -> dict[str, Any]:
+        """Return the summary of a stage, kept for the event of the run."""
+        summary = self._summaries[stage] = {
+            "stage_name": stage,
+            "stage": stage,
+            "status": output.status._name_,
+            "started_at": started_at,
+            "ended_at": ended_at,
+            "duration_ms": output.duration_ms or 0.0,
+            "error": output.error,
+            "data_keys": sorted(map(str, output.data)) if output.data else [],
+            "artifacts_count": len(output.artifacts),
+            "events_count": len(output.events),
+        }
+        return summary
+
+    def stage_ended(self, stage: str, output: StageOutput, started_at: str, ended_at: str) -> None:
+        """Emit the summary of a stage."""
+        summary = self.note_stage(stage, output, started_at, ended_at)
+        emitter = self._emitter
+        payload = self._told_now().stage_payload(summary)
+        emitter._emit(emitter.stage_event_type, payload, self._ctx, None, self._collector)
+
+    def knows(self, stage: str) -> bool:
+        """Say whether the summary of a stage was written."""
+        return stage in self._summaries
+
+    def run_ended(self, outputs: Mapping[str, StageOutput], span: dict[str, Any]) -> None:
+        """Emit the summary of the run, whose stages are all known."""
+        details = [self._summaries[stage] for stage in outputs]
+        emitter = self._emitter
+        payload = self._told_now().pipeline_payload(details, outputs.values(), span)
+        emitter._emit(emitter.pipeline_event_type, payload, self._ctx, None, self._collector)
+
+    def _told_now(self) -> _Told:
+        facts = _facts_of_pipeline_context(self._ctx)
+        if self._told is None or self._told.facts != facts:
+            self._told = _Told(facts)
+        return self._told
+
+
+_OWN_METHODS: Final = (WideEventEmitter.emit_stage_wide, WideEventEmitter.emit_pipeline_wide)
 
 
 class _Times:
@@ -290,18 +379,18 @@ def _short(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(
-    results: Mapping[str, Outcome], status: str | None, counts: Mapping[str, int]
+    outcomes: Iterable[Outcome], status: str | None, counts: Mapping[str, int]
 ) -> dict[str, Any]:
     failed = None
     if counts["FAIL"]:
-        failed = next(r for r in results.values() if r.status is StageStatus.FAIL)
+        failed = next(each for each in outcomes if each.status is StageStatus.FAIL)
     if status is not None:
         known = _STATUS_OF.get(str(status).lower())
         if known is None:
             raise ValueError(f"status must be one of {', '.join(_STATUS_OF)}, not {status!r}")
     elif failed is not None:
         known = "FAIL"
-    elif counts["CANCEL"] and any(map(_ends_the_run, results.values())):
+    elif counts["CANCEL"] and any(map(_ends_the_run, outcomes)):
         known = "CANCEL"
     else:
         known = "OK"

@@ -6,6 +6,8 @@ others cannot be kept without the first.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import anyio
 import anyio.lowlevel
 import attrs
@@ -14,7 +16,7 @@ import pytest
 from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.contracts.checkpoints import LeaseLostError
 from stageflow.contracts.run_store import RunStatus
-from stageflow.contracts.waits import RunWaits, SignalReceipt, WaitState
+from stageflow.contracts.waits import RunNews, RunWaits, SignalReceipt, WaitState
 from stageflow.testing.conformance import clauses_of
 from support.broken_run_stores import failures_of, named_clauses
 
@@ -382,6 +384,74 @@ class SaysParkedWithoutOwner(MemoryRunStore):
         return attrs.evolve(receipt, parked=run.token > 0 and run.expires_at is None)
 
 
+# --- news -----------------------------------------------------------------------
+
+
+class Heard:
+    """What one listener of a store in memory hears."""
+
+    def __init__(self):
+        self.event = anyio.Event()
+
+    async def wait(self, timeout):
+        with anyio.move_on_after(min(timeout, 0.05)):  # here, news is heard at once or never
+            await self.event.wait()
+        heard, self.event = self.event.is_set(), anyio.Event()
+        return heard
+
+
+class TellsNews(MemoryRunStore):
+    """Keeps every clause, those of the capability `news` too."""
+
+    capabilities = attrs.evolve(MemoryRunStore.capabilities, news=True)
+    hearing = Heard
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.listeners = {}
+
+    @asynccontextmanager
+    async def news(self, run_id):
+        heard = self.listeners.setdefault(run_id, self.hearing())
+        yield heard
+        del self.listeners[run_id]
+
+    async def signal_run(self, run_id, name, value, **given):
+        receipt = await super().signal_run(run_id, name, value, **given)
+        if run_id in self.listeners:
+            self.listeners[run_id].event.set()
+        return receipt
+
+
+class TellsNobody(TellsNews):
+    """RS-61"""
+
+    async def signal_run(self, run_id, name, value, **given):
+        return await MemoryRunStore.signal_run(self, run_id, name, value, **given)
+
+
+class AlwaysHasNews(TellsNews):
+    """RS-61"""
+
+    class hearing(Heard):  # noqa: N801 - it stands for the class above
+        async def wait(self, timeout):
+            await super().wait(min(timeout, 0.0))
+            return True
+
+
+class ForgetsWhatWasBefore(TellsNews):
+    """RS-61"""
+
+    class hearing(Heard):  # noqa: N801 - it stands for the class above
+        async def wait(self, timeout):
+            self.event = anyio.Event()
+            return await super().wait(timeout)
+
+
+async def test_a_store_that_tells_news_passes():
+    assert await failures_of(TellsNews) == {}
+
+
 BROKEN = [
     store
     for store in list(globals().values())
@@ -391,7 +461,7 @@ BROKEN = [
 
 
 def test_every_clause_has_a_broken_store():
-    assert named_clauses(BROKEN) == clauses_of(RunWaits).keys()
+    assert named_clauses(BROKEN) == clauses_of(RunWaits, RunNews).keys()
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import attrs
+
 from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.testing import TestClock
 from stageflow.testing.conformance import failed_clauses
@@ -21,9 +23,16 @@ class Kit(RunStoreConformance):
     clock = _CLOCK
 
 
+class NewsKit(Kit):
+    """The kit for a store that also tells news."""
+
+    capabilities = attrs.evolve(Kit.capabilities, news=True)
+
+
 async def failures_of(broken: type[MemoryRunStore]) -> dict[str, str]:
     """Return the clauses that a store breaks, each with what the kit says of it."""
-    failures = await failed_clauses(Kit, lambda: broken(clock=_CLOCK))
+    kit = NewsKit if broken.capabilities.news else Kit
+    failures = await failed_clauses(kit, lambda: broken(clock=_CLOCK))
     return {clause: str(failure) for clause, failure in failures.items()}
 
 

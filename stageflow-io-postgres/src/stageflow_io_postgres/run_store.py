@@ -45,6 +45,7 @@ class PostgresRunStore(PostgresCheckpoints, PostgresWaits, PostgresSharedValues)
         retention=True,
         waits=True,
         shared_values=True,
+        news=True,
     )
 
     async def create_run(

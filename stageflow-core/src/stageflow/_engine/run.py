@@ -543,7 +543,7 @@ class Run:
             if self._stopping is None and not _is_cancelled_from_outside():
                 async with anyio.create_task_group() as self._tasks:
                     self._start_delivering()
-                    if self.options.timeout is not None:
+                    if self.options.timeout is not None and self._remaining:
                         self.deadlines.add(_TimeLimit(self), self.options.timeout)
                     self._spawn()
             else:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
+from anyio.abc import TaskGroup
 
 from stageflow.contracts.checkpoints import LeaseLostError
 from stageflow.contracts.logs import get_logger
+from stageflow.contracts.run_store import RunStoreCapabilities
 from stageflow.contracts.storage import StorageError
 from stageflow.contracts.waits import RunWait, WaitState
 from stageflow.errors import RunError
@@ -21,6 +23,7 @@ __all__ = ("SignalTimeoutError", "StageParked", "Waits", "parked_on")
 
 _log = get_logger(__name__)
 
+_NEWS_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.5
 """How often the store is asked whether another process has given an answer."""
 
@@ -165,9 +168,18 @@ class Waits:
 
     async def watch(self) -> None:
         """Look out for answers, for as long as the run goes on."""
+        async with anyio.create_task_group() as tasks:
+            await self._watch(tasks)
+            tasks.cancel_scope.cancel()
+
+    async def _watch(self, tasks: TaskGroup) -> None:
         clock = self._ledger.clock
+        hears = not RunStoreCapabilities.of(self._ledger.store).news
         while True:
             self._news = anyio.Event()
+            if (self._open or self._parked) and not hears:
+                hears = True
+                tasks.start_soon(self._hear)
             try:
                 await self._look()
             except LeaseLostError as error:
@@ -179,11 +191,24 @@ class Waits:
                     "run.waits_not_read", run_id=str(self._ledger.lease.run_id), error=str(error)
                 )
             pause = POLL_SECONDS if self._open or self._parked else math.inf
-            async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as naps:
                 if pause < math.inf:
-                    tasks.start_soon(self._nap, clock.sleep, pause, tasks.cancel_scope)
+                    naps.start_soon(self._nap, clock.sleep, pause, naps.cancel_scope)
                 await self._news.wait()
-                tasks.cancel_scope.cancel()
+                naps.cancel_scope.cancel()
+
+    async def _hear(self) -> None:
+        """Look whenever the store has news, for as long as it can tell."""
+        try:
+            async with self._ledger.store.news(self._ledger.lease.run_id) as news:
+                self.look()
+                while True:
+                    if await news.wait(_NEWS_SECONDS):
+                        self.look()
+        except StorageError as error:
+            # The watch goes on to look by itself.
+            run_id = str(self._ledger.lease.run_id)
+            _log.warning("run.news_not_heard", run_id=run_id, error=str(error))
 
     async def _nap(self, sleep: Any, seconds: float, scope: anyio.CancelScope) -> None:
         await sleep(seconds)

@@ -196,7 +196,9 @@ from stageflow.contracts.telemetry_emitter import (
     TelemetryEvent,
 )
 from stageflow.contracts.waits import (
+    News,
     RunEndedError,
+    RunNews,
     RunWait,
     RunWaits,
     SignalReceipt,
@@ -260,6 +262,7 @@ __all__ = (
     "LeaseHeldError",
     "LeaseLostError",
     "MalformedDataError",
+    "News",
     "NormalizedError",
     "ParallelCoordinator",
     "ParallelCoordinatorCapabilities",
@@ -288,6 +291,7 @@ __all__ = (
     "RunExistsError",
     "RunLease",
     "RunListing",
+    "RunNews",
     "RunNotFoundError",
     "RunRecord",
     "RunRetention",

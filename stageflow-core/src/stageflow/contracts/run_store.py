@@ -3,7 +3,8 @@
 The contract is a Protocol: a class with its three methods works, whatever it inherits
 from. What only some stores can do is a capability with a Protocol of its own:
 `RunListing`, `RunEventLog`, `RunDeletion` here, and in modules beside this one `RunCheckpoints` and
-`RunRetention` (`checkpoints`), `RunWaits` (`waits`) and `SharedValues` (`shared_values`).
+`RunRetention` (`checkpoints`), `RunWaits` and `RunNews` (`waits`), and `SharedValues`
+(`shared_values`).
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class RunStoreCapabilities:
         retention: It is a `RunRetention`.
         waits: It is a `RunWaits`; only a store with checkpoints can be.
         shared_values: It is a `SharedValues`.
+        news: It is a `RunNews`; only a store with waits can be.
     """
 
     listing: bool = False
@@ -91,6 +93,7 @@ class RunStoreCapabilities:
     retention: bool = False
     waits: bool = False
     shared_values: bool = False
+    news: bool = False
 
     @classmethod
     def of(cls, store: object) -> RunStoreCapabilities:

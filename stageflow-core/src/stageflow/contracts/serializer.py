@@ -75,8 +75,8 @@ class UnserializableValueError(SerializerError, TypeError):
         self, value_type: type, reason: str = "", *, serializer: str = "", hint: str = ""
     ) -> None:
         self.value_type = f"{value_type.__module__}.{value_type.__qualname__}"
-        who = f"The serialiser {serializer!r}" if serializer else "No serialiser that is there"
-        told = f"{who} cannot carry a value of {self.value_type}"
+        who = f"The serialiser {serializer!r} cannot" if serializer else "No serialiser here can"
+        told = f"{who} carry a value of {self.value_type}"
         super().__init__(
             f"{told}: {reason}" if reason else f"{told}.",
             serializer=serializer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -13,7 +14,15 @@ import attrs
 from stageflow.contracts.checkpoints import RunLease
 from stageflow.contracts.run_store import RunStoreError
 
-__all__ = ("RunEndedError", "RunWait", "RunWaits", "SignalReceipt", "WaitState")
+__all__ = (
+    "News",
+    "RunEndedError",
+    "RunNews",
+    "RunWait",
+    "RunWaits",
+    "SignalReceipt",
+    "WaitState",
+)
 
 
 class WaitState(StrEnum):
@@ -159,4 +168,30 @@ class RunWaits(Protocol):
             RunNotFoundError: There is no such run.
             RunEndedError: It has ended.
         """
+        ...
+
+
+class News(Protocol):
+    """What somebody hears of one run while it listens."""
+
+    async def wait(self, timeout: float, /) -> bool:
+        """Return True once there was news since the last call, or False after *timeout* seconds.
+
+        A cancelled call loses no news.
+        """
+        ...
+
+
+class RunNews(Protocol):
+    """The capability `news`: says at once that a run is to be looked at, so nobody need ask often.
+
+    News may be lost with a connection, and may come though nothing changed: who listens looks
+    once the block is entered, at each True, and now and then besides.
+
+    RS-61  [news] Within the block, a wait of the run that is answered is news, whoever answers it,
+      also between entering the block and the call; without news False is answered in time.
+    """
+
+    def news(self, run_id: UUID) -> AbstractAsyncContextManager[News]:
+        """Return a block within which news of the run is heard, from any process."""
         ...

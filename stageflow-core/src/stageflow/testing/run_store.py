@@ -25,7 +25,7 @@ from stageflow.contracts.run_store import (
 )
 from stageflow.contracts.shared_values import SharedValues
 from stageflow.contracts.storage import StorageClosedError
-from stageflow.contracts.waits import RunWaits
+from stageflow.contracts.waits import RunNews, RunWaits
 from stageflow.plugins._conformity import shape_faults
 from stageflow.testing.conformance import all_at_once, every_cut, raising, same_value
 from stageflow.testing.run_store_base import AT, LONG, Unknown, numbered_event
@@ -46,6 +46,7 @@ _CAPABILITIES: Final[dict[str, type]] = {
     "retention": RunRetention,
     "waits": RunWaits,
     "shared_values": SharedValues,
+    "news": RunNews,
 }
 
 

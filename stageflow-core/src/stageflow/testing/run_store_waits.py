@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
+
 from stageflow.contracts.checkpoints import LeaseLostError
 from stageflow.contracts.run_store import RunNotFoundError, RunStoreError
 from stageflow.contracts.waits import RunEndedError, RunWait, SignalReceipt, WaitState
@@ -16,6 +18,8 @@ from stageflow.testing.conformance import all_at_once, every_cut, raising
 from stageflow.testing.run_store_base import LONG, RunStoreKit
 
 __all__ = ("RunWaitsConformance",)
+
+_PATIENCE = 30.0
 
 
 class RunWaitsConformance(RunStoreKit):
@@ -318,6 +322,34 @@ class RunWaitsConformance(RunStoreKit):
         assert receipt == SignalReceipt(wait_id="w"), f"a deleted run's signal counts: {receipt}"
         wait = await store.open_wait(other, "kept", stage="ask", name="kept")
         assert wait.value == b"early", "another run has lost its signal"
+
+    # --- news ---------------------------------------------------------------
+
+    async def test_rs61_an_answer_is_heard(self, store: Any) -> None:
+        self.needs("news")
+        lease = await self.new_lease(store)
+        await store.open_wait(lease, "w-1", stage="ask", name="go")
+        async with store.news(lease.run_id) as news, anyio.create_task_group() as tasks:
+            tasks.start_soon(store.signal_run, lease.run_id, "go", b"yes")
+            assert await news.wait(_PATIENCE), "an answer was given, and no news heard"
+
+    async def test_rs61_what_was_answered_before_the_call_is_heard_too(self, store: Any) -> None:
+        self.needs("news")
+        lease = await self.new_lease(store)
+        await store.open_wait(lease, "w-1", stage="ask", name="go")
+        async with store.news(lease.run_id) as news:
+            await news.wait(0.0)
+            await store.signal_run(lease.run_id, "go", b"yes")
+            assert await news.wait(_PATIENCE), "an answer was given, and no news heard"
+
+    async def test_rs61_without_news_the_call_ends_in_time(self, store: Any) -> None:
+        self.needs("news")
+        lease = await self.new_lease(store)
+        async with store.news(lease.run_id) as news:
+            with anyio.move_on_after(_PATIENCE) as limit:
+                heard = await news.wait(0.01)
+            assert not limit.cancelled_caught, "the call did not end"
+            assert not heard, "there was news, though nothing had happened"
 
 
 async def _values(store: Any, run_id: UUID) -> dict[str, bytes | None]:

@@ -121,7 +121,7 @@ class PostgresScatterCoordinator(Component):
         place, this, distinct = digest(barrier_id), uuid4(), list(dict.fromkeys(page))
         last: list[UUID | None] = []
 
-        async def insert(connection: Connection) -> Insertion:
+        async def insert(connection: Connection) -> Insertion | None:
             # Another's changes are seen by the statement after the one that has waited for it.
             await connection.execute(self._sql["lock"], place)
             row = await connection.fetchrow(self._sql["look"], place)
@@ -130,7 +130,7 @@ class PostgresScatterCoordinator(Component):
                 added = await self._added(connection, barrier.seq, row["last_first"], distinct)
                 return Insertion(added=added, status=await self._decided(connection, barrier))
             if last and row["last_insertion"] != last[0]:
-                raise self._unknown(barrier_id)
+                return None
             last[:] = [row["last_insertion"]]
             if barrier.status in _CLOSED:
                 return Insertion(added=(), status=barrier.status)
@@ -150,7 +150,10 @@ class PostgresScatterCoordinator(Component):
             )
             return Insertion(added=added, status=await self._decided(connection, grown))
 
-        return await self._database.run(insert, repeatable=True)
+        inserted = await self._database.run(insert, repeatable=True)
+        if inserted is None:
+            raise self._unknown(barrier_id)
+        return inserted
 
     async def complete(self, barrier_id: str, key: Any, result: Any) -> BarrierStatus:
         """See `ScatterCoordinator.complete`."""

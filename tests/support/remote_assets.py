@@ -7,7 +7,7 @@ from typing import Any
 
 from stageflow.assets import AllPartitions, Asset, Dep, asset
 
-__all__ = ("ASSETS", "parts", "total", "where")
+__all__ = ("ASSETS", "Unknown", "broken", "dying", "parts", "strange", "total", "where")
 
 
 @asset(partitions=["x", "y"], executor="inline")
@@ -24,6 +24,25 @@ async def total(all: Any) -> list[str]:
 @asset(executor="process")
 def where() -> int:
     return os.getpid()
+
+
+@asset(executor="process")
+def dying() -> None:
+    os._exit(3)
+
+
+@asset(executor="process")
+def broken() -> None:
+    raise ValueError("broken")
+
+
+class Unknown:
+    """What no codec knows."""
+
+
+@asset(executor="inline")
+def strange() -> Unknown:
+    return Unknown()
 
 
 ASSETS: list[Asset] = [parts, total]

@@ -8,7 +8,8 @@ import pytest
 
 from stageflow.assets import AssetDefinitionError, AssetFailedError, Assets, asset
 from stageflow.contracts.executor import UnsendableCallError
-from support.remote_assets import ASSETS, where
+from stageflow.plugins import UnknownPluginError
+from support.remote_assets import ASSETS, broken, dying, strange, where
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +49,29 @@ async def test_another_process_is_another_process(backends):
     async with backends.open([where]) as store:
         await store.materialize("where")
         assert await store.get("where") != os.getpid()
+
+
+@pytest.mark.parametrize("made", [broken, dying, strange], ids=lambda each: each.name)
+async def test_what_goes_wrong_elsewhere_names_the_function_of_the_asset(backends, made):
+    async with backends.open([made]) as store:
+        with pytest.raises(AssetFailedError) as raised:
+            await store.materialize(made)
+    error = raised.value.original
+    assert error.target == f"support.remote_assets:{made.name}"
+    assert f"support.remote_assets:{made.name}" in error.message
+    assert "produce" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("option", "plural"), [("executor", "executors"), ("io_manager", "io_managers")]
+)
+async def test_a_name_that_nothing_has_is_told_with_the_asset_that_gives_it(
+    backends, option, plural
+):
+    @asset(**{option: "nosuch"})
+    def lost():
+        return 1
+
+    with pytest.raises(UnknownPluginError, match=f"{plural} is named 'nosuch' .asset 'lost'"):
+        async with backends.open([lost]):
+            pass

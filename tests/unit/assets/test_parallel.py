@@ -368,6 +368,23 @@ def test_wrong_options_are_told_at_once():
         assert option in told
 
 
+def test_what_a_join_cannot_have_is_told():
+    @parallel({"a": "left"}, executor="process")
+    def elsewhere(branches):
+        return 1
+
+    @parallel({"a": "left"})
+    def blind():
+        return 1
+
+    with pytest.raises(AssetDefinitionError) as raised:
+        Assets([left, elsewhere, blind])
+    told = [fault.summary for fault in raised.value.faults]
+    assert "Asset 'elsewhere' has executor='process'." in told
+    assert any(each.startswith("Asset 'blind' has function=") for each in told)
+    assert len(told) == 2
+
+
 def test_a_branch_that_is_no_asset_is_told():
     @parallel(["lefd"])
     def both(branches):

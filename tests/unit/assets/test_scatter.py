@@ -430,6 +430,15 @@ def test_every_wrong_option_is_told_at_once():
     }
 
 
+def test_a_function_without_a_parameter_for_the_item_is_told():
+    @scatter(no_items)
+    def a():
+        return 1
+
+    with pytest.raises(AssetDefinitionError, match="whose first parameter is given the item"):
+        Assets([a])
+
+
 # --- going on -----------------------------------------------------------------------------------
 
 

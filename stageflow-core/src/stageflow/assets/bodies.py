@@ -15,7 +15,14 @@ from stageflow.assets.partitions import same_key
 if TYPE_CHECKING:
     from stageflow.contracts.executor import Executor
 
-__all__ = ("FUNCTION_BODY", "FunctionBody", "call_function", "call_remotely", "produce_here")
+__all__ = (
+    "FUNCTION_BODY",
+    "FunctionBody",
+    "call_function",
+    "call_remotely",
+    "produce_here",
+    "run_there",
+)
 
 
 class FunctionBody:
@@ -65,10 +72,8 @@ async def call_remotely(call: AssetCall, executor: Executor) -> AssetOutput:
         UnsendableCallError: The function cannot be imported, or an input cannot be sent.
         ExecutorError: As `Executor.execute` does.
     """
-    from stageflow.contracts.executor import run_in
-
     context = call.context
-    given = await run_in(
+    given = await run_there(
         executor,
         produce_here,
         _target_of(call.asset),
@@ -77,6 +82,29 @@ async def call_remotely(call: AssetCall, executor: Executor) -> AssetOutput:
     )
     value, metadata, data_version = given
     return AssetOutput(value, metadata=metadata, data_version=data_version)
+
+
+async def run_there(
+    executor: Executor,
+    function: Callable[..., Any],
+    target: str,
+    /,
+    *args: Any,
+    timeout: float | None = None,
+) -> Any:
+    """Return what *function*, given *target*, returns where *executor* runs it.
+
+    Raises:
+        ExecutorError: As `Executor.execute` does, but for *target*, which is what people know.
+    """
+    from stageflow.contracts.executor import ExecutorError, run_in
+
+    try:
+        return await run_in(executor, function, target, *args, timeout=timeout)
+    except ExecutorError as error:
+        error.args = (error.message.replace(error.target, target),)
+        error.target = target
+        raise
 
 
 async def produce_here(

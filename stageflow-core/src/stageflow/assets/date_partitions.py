@@ -55,7 +55,9 @@ class DatePartitions(Partitions):
         for given in (self.start, self.end):
             if not isinstance(given, date) or isinstance(given, datetime):
                 raise PartitionsError(
-                    f"{given!r} is no date.", hint="Give datetimes to DatetimePartitions."
+                    f"{given!r:.100} is no date.",
+                    hint="Give dates, such as date(2025, 1, 31); datetimes make "
+                    "DatetimePartitions.",
                 )
         if self.unit in ("months", "years") and self.start.day > 28:
             raise PartitionsError(
@@ -156,7 +158,9 @@ class DatetimePartitions(Partitions):
             given = getattr(self, name)
             if not isinstance(given, datetime):
                 raise PartitionsError(
-                    f"{given!r} is no datetime.", hint="Give dates to DatePartitions."
+                    f"{given!r:.100} is no datetime.",
+                    hint="Give datetimes, such as datetime(2025, 1, 31, 12); dates make "
+                    "DatePartitions.",
                 )
             aware = given if given.utcoffset() is not None else given.replace(tzinfo=self.zone)
             object.__setattr__(self, name, aware.astimezone(self.zone))

@@ -319,6 +319,12 @@ def _option_faults(each: Asset) -> list[ContractErrorInfo]:
     if version is not None and not isinstance(version, str):
         wrong.append(("version", version, "a text"))
     wrong += getattr(each.body, "wrong", tuple)()
+    first = getattr(each.body, "first", None)
+    if first is not None and not _takes_one(each.function):
+        wanted = f"one whose first parameter is given {first}"
+        wrong.append(("function", each.function, wanted))
+    if each.executor is not None and getattr(each.body, "runs_here", False):
+        wrong.append(("executor", each.executor, "None: what joins branches runs here"))
     if each.executor is not None and each.resources:
         wrong.append(("resources", each.resources, "empty: they stay here, the function does not"))
     return [
@@ -330,6 +336,12 @@ def _option_faults(each: Asset) -> list[ContractErrorInfo]:
         )
         for option, value, wanted in wrong
     ]
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be given one value by position."""
+    kinds = [each.kind for each in inspect.signature(function).parameters.values()]
+    return bool(kinds) and kinds[0] is not inspect.Parameter.KEYWORD_ONLY
 
 
 _UNUSABLE = (

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from stageflow.assets.bodies import _function_of, _received, _sendable, _target_of
+from stageflow.assets.bodies import _function_of, _received, _sendable, _target_of, run_there
 from stageflow.assets.context import AssetCall, RemoteContext
 from stageflow.assets.declaration import CONTEXT
 from stageflow.assets.fanout_errors import BatchResultError, ItemFailedError
@@ -86,8 +86,6 @@ def _local_worker(call: AssetCall, arguments: Mapping[str, Any]) -> Worker:
 
 
 def _remote_worker(call: AssetCall, arguments: Mapping[str, Any], timeout: float | None) -> Worker:
-    from stageflow.contracts.executor import run_in
-
     executor, context = call.executor, call.context
     assert executor is not None
     target = _target_of(call.asset)
@@ -95,7 +93,7 @@ def _remote_worker(call: AssetCall, arguments: Mapping[str, Any], timeout: float
     facts = {"partition": context.partition, "run_id": context.run_id, "attempt": context.attempt}
 
     async def work(item: Any) -> Any:
-        return await run_in(executor, produce_items, target, item, given, facts, timeout=timeout)
+        return await run_there(executor, produce_items, target, item, given, facts, timeout=timeout)
 
     return work
 

@@ -119,6 +119,8 @@ class ParallelBody:
     """
 
     contract: Final = "parallel_coordinator"
+    first: Final = "what the branches gave"
+    runs_here: Final = True
 
     def __init__(
         self, branches: Mapping[str, Branch], failure_mode: str, timeout: float | None

@@ -215,7 +215,10 @@ class StaticPartitions(Partitions):
                 )
             numbers = {key: number for number, key in enumerate(listed)}
             if len(numbers) < len(listed):
-                raise PartitionsError("A partition is listed twice.", hint="List each once.")
+                twice = next(key for number, key in enumerate(listed) if numbers[key] != number)
+                raise PartitionsError(
+                    f"{twice!r:.100} is listed more than once.", hint="List each once."
+                )
         self.__attrs_init__(listed, numbers)
 
     def __len__(self) -> int:

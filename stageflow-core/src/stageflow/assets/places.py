@@ -14,7 +14,7 @@ from stageflow.contracts.partitions import Partition
 
 if TYPE_CHECKING:
     from stageflow.contracts.executor import Executor
-    from stageflow.plugins import Plugins, Registry
+    from stageflow.plugins import Implementation, Plugins, Registry
     from stageflow.runtime import Runtime
 
 __all__ = ("Place", "Places")
@@ -75,9 +75,9 @@ class Places:
         for each in assets:
             wanted = self._default if each.io_manager is None else each.io_manager
             if wanted is None or isinstance(wanted, str):
-                await self._open_named(wanted)
+                await self._open_named(wanted, each)
             if isinstance(each.executor, str) and each.executor not in self._executors:
-                found = self.registry("executor", named=True).resolve(each.executor)
+                found = _resolved(self.registry("executor", named=True), each.executor, each)
                 opening = found.open(resources=self._runtime.resources)
                 self._executors[found.name] = await self._stack.enter_async_context(opening)
 
@@ -113,11 +113,11 @@ class Places:
         found = _embedded("run_store").resolve("memory")
         return await self._stack.enter_async_context(found.open())
 
-    async def _open_named(self, name: str | None) -> None:
+    async def _open_named(self, name: str | None, asset: Asset) -> None:
         if name in self._named:
             return
         registry = self.registry("io_manager", named=name is not None)
-        found = registry.default() if name is None else registry.resolve(name)
+        found = registry.default() if name is None else _resolved(registry, name, asset)
         opening = found.open(resources=self._runtime.resources)
         self._named[name] = Place(found.name, await self._stack.enter_async_context(opening))
 
@@ -130,6 +130,18 @@ class Places:
 
             self._plugins = Plugins.load()
         return self._plugins.registry(contract)
+
+
+def _resolved(registry: Registry[Any], name: str, asset: Asset) -> Implementation[Any]:
+    """Return what a name stands for; what is wrong with it is told with the asset."""
+    from stageflow.plugins import PluginError
+
+    try:
+        return registry.resolve(name)
+    except PluginError as error:
+        if name in (asset.io_manager, asset.executor):
+            error.args = (f"{error.message.removesuffix('.')} (asset {asset.name!r}).",)
+        raise
 
 
 def _embedded(contract: str) -> Registry[Any]:

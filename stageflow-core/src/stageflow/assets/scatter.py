@@ -177,6 +177,7 @@ class ScatterBody:
     """
 
     contract: Final = "scatter_coordinator"
+    first: Final = "the item"
 
     def __init__(self, spec: Scatter, names: tuple[str, ...]) -> None:
         self.spec = spec

@@ -1,6 +1,8 @@
 """Runtime: settings become open backends, backends run pipelines, and runs outlive processes."""
 
-from stageflow._engine.fingerprint import OnChange
+from stageflow._engine.fingerprint import OnChange, PlanChange, PlanChangedError
+from stageflow._engine.journal import NotDurableError
+from stageflow._engine.waiting import SignalTimeoutError
 from stageflow.runtime.durable import (
     Durability,
     DurabilityError,
@@ -16,7 +18,10 @@ __all__ = (
     "Buildable",
     "Durability",
     "DurabilityError",
+    "NotDurableError",
     "OnChange",
+    "PlanChange",
+    "PlanChangedError",
     "Recovery",
     "RunCheck",
     "RunDocument",
@@ -26,5 +31,6 @@ __all__ = (
     "Runtime",
     "RuntimeCloseError",
     "SharedState",
+    "SignalTimeoutError",
     "Versioned",
 )

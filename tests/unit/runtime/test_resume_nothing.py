@@ -1,0 +1,36 @@
+"""A run of which nothing but its end is missing goes on to that, whatever limits it has."""
+
+from __future__ import annotations
+
+import anyio
+import attrs
+import pytest
+
+from stageflow import Pipeline, StageKind
+from stageflow.builtin.memory_run_store import MemoryRunStore
+from stageflow.contracts.storage import StorageFullError
+from stageflow.runtime import Runtime
+from stageflow.testing.faults import Faults, FaultyStore
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_time_limit_keeps_nobody_waiting_where_every_stage_is_restored():
+    ran = []
+
+    async def only(ctx):
+        ran.append(ctx.stage_name)
+
+    graph = Pipeline("p").with_stage("only", only, StageKind.WORK).build()
+    graph._options = attrs.evolve(graph.options, timeout=3600.0)
+    store = MemoryRunStore()
+    faults = Faults("commit.before#3=fail:full")
+    async with Runtime(run_store=FaultyStore(store, faults), pipelines=[graph]) as runtime:
+        with pytest.raises(StorageFullError):
+            await runtime.run(graph, durability="step")
+        assert not faults.pending
+        [record] = await store.list_runs()
+        with anyio.fail_after(20):
+            outcome = await runtime.resume(record.run_id)
+
+    assert (outcome.status, outcome.restored, ran) == ("completed", ("only",), ["only"])

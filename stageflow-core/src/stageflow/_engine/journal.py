@@ -60,7 +60,7 @@ class Ledger:
         codec: Writes values as bytes; the default one unless given.
 
     Attributes:
-        keys: What is kept or about to be, but for the outcomes of the run's own stages.
+        keys: What is kept or about to be until a stage ends, or the run.
         below: Of these, what belongs to runs below, by the prefix of the stage that starts them.
         on_lost: Is told why nothing can be kept any more; the run sets it.
         ends: How often the run has ended without success.
@@ -117,7 +117,7 @@ class Ledger:
         )
         self.turn = turn + 1
         for key in known:
-            if not key.startswith("stage/"):
+            if _is_passing(key):
                 self.keys.add(key)
                 for prefix in _prefixes_above(key):
                     self.below.setdefault(prefix, set()).add(key)
@@ -130,7 +130,7 @@ class Ledger:
 
     def add(self, key: str, value: bytes) -> None:
         """Have *value* kept under *key* with the next commit."""
-        if not key.startswith("stage/"):
+        if _is_passing(key):
             self.keys.add(key)
         self._entries[key] = CheckpointEntry(key=key, value=value)
         self._removed.pop(key, None)
@@ -355,8 +355,9 @@ class Journal:
             gone = [f"{self.prefix}{kind}/{stage}" for kind in kinds]
             if not self.ledger.keys.isdisjoint(gone):
                 self.ledger.remove(gone)
-        below = self._prefix_below(stage)
-        gone_below = self.ledger.remove_below(below)
+        if not self.ledger.below:
+            return
+        gone_below = self.ledger.remove_below(self._prefix_below(stage))
         for key in gone_below:
             self._known.pop(key, None)
         for above in self._above if gone_below else ():
@@ -428,6 +429,11 @@ class Journal:
 
     def _prefix_below(self, stage: str) -> str:
         return f"{self.prefix}child/{quote(stage, safe='')}/"
+
+
+def _is_passing(key: str) -> bool:
+    """Say whether what is kept under *key* is neither a fact of the run nor the end of a stage."""
+    return "/" in key and not key.startswith("stage/")
 
 
 def _kind_of(key: str) -> str:

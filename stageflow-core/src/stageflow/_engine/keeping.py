@@ -16,7 +16,7 @@ import attrs
 
 from stageflow._engine.errors import describe
 from stageflow._engine.journal import Journal
-from stageflow._engine.outcomes import Outcome
+from stageflow._engine.outcomes import Outcome, microseconds
 from stageflow._engine.restoring import restore
 from stageflow.codec import CodecError
 from stageflow.contracts.checkpoints import LeaseLostError
@@ -46,6 +46,7 @@ class Keeper:
         "_is_leaving",
         "_ready_in",
         "_run",
+        "_started",
         "_turns",
         "_uncommitted",
         "is_busy",
@@ -73,6 +74,7 @@ class Keeper:
         # The stages to which a guard sent the run back, which is not committed yet.
         self._held: list[int] = []
         self._is_leaving = False
+        self._started = microseconds(run.started_at)
         if not journal.prefix:
             journal.ledger.on_lost = run.lose
 
@@ -192,8 +194,8 @@ class Keeper:
         began = run.starts[index]
         outcome = Outcome(
             output=output,
-            began=None if began is None else run.time_of(began),
-            ended=run.time_of(run.ends[index]),
+            began=None if began is None else self._moment_of(began),
+            ended=self._moment_of(run.ends[index]),
             attempts=run.attempts.get(index, 1),
             turn=journal.turn,
             cleanups=tuple(self._cleanups.get(name, ())),
@@ -211,6 +213,11 @@ class Keeper:
             return output
         self._uncommitted.append((index, output))
         return None
+
+    def _moment_of(self, instant: float) -> int:
+        """Return the time of day at an instant of the run's clock, as an `Outcome` holds it."""
+        # Rounded as the times of events are.
+        return self._started + round((instant - self._run.began) * 1e6)
 
     def _add_final(self, index: int, output: StageOutput, encoded: bytes) -> bool:
         """Add what no guard can send the run back to any more; return whether there was any."""
@@ -243,7 +250,8 @@ class Keeper:
                 now = run.clock.monotonic()
                 for index, output in batch:
                     run.settle(index, output, now)
-                run.begin_again(held)
+                if held:
+                    run.begin_again(held)
                 if self._uncommitted:
                     run.wake()
         except (StorageError, LeaseLostError) as error:

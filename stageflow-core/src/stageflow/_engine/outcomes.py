@@ -11,7 +11,7 @@ import attrs
 from stageflow.codec import MalformedPayloadError
 from stageflow.stages import StageArtifact, StageEvent, StageOutput, StageStatus
 
-__all__ = ("Outcome",)
+__all__ = ("Outcome", "microseconds")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -23,16 +23,16 @@ class Outcome:
 
     Attributes:
         output: What it gave.
-        began: When it began, in UTC; None if it never ran.
-        ended: When it ended, in UTC.
+        began: When it began, in microseconds since 1970; None if it never ran.
+        ended: When it ended, likewise.
         attempts: How many attempts it took.
         turn: In which turn of the run it ended; the first is 1.
         cleanups: The names of the clean-ups that it had registered for the end of the run.
     """
 
     output: StageOutput
-    began: datetime | None
-    ended: datetime
+    began: int | None
+    ended: int
     attempts: int = 1
     turn: int = 1
     cleanups: tuple[str, ...] = ()
@@ -43,8 +43,8 @@ class Outcome:
         facts: dict[str, Any] = {
             "status": output.status._value_,
             "data": output.data,
-            "began": None if self.began is None else (self.began - _EPOCH) // _MICROSECOND,
-            "ended": (self.ended - _EPOCH) // _MICROSECOND,
+            "began": self.began,
+            "ended": self.ended,
             "ms": output.duration_ms,
             "turn": self.turn,
         }
@@ -79,7 +79,9 @@ class Outcome:
 
     @classmethod
     def _from_plain(cls, facts: Mapping[str, Any]) -> Outcome:
-        began = facts["began"]
+        began, ended = facts["began"], facts["ended"]
+        if not isinstance(ended, int) or not isinstance(began, int | None):
+            raise TypeError("it does not say when it was")
         return cls(
             output=StageOutput(
                 StageStatus(facts["status"]),
@@ -91,9 +93,14 @@ class Outcome:
                 facts.get("version"),
                 facts.get("metadata", {}),
             ),
-            began=None if began is None else _EPOCH + began * _MICROSECOND,
-            ended=_EPOCH + facts["ended"] * _MICROSECOND,
+            began=began,
+            ended=ended,
             attempts=facts.get("attempts", 1),
             turn=facts["turn"],
             cleanups=tuple(facts.get("cleanups", ())),
         )
+
+
+def microseconds(time: datetime) -> int:
+    """Return *time* in microseconds since 1970."""
+    return (time - _EPOCH) // _MICROSECOND

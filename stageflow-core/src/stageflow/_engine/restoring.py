@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from stageflow._engine.outcomes import microseconds
 from stageflow.contracts.logs import get_logger
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ("restore", "take_over_cleanups")
 
 _log = get_logger(__name__)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def restore(run: Run, journal: Journal) -> dict[int, Outcome]:
     """Give *run* the outcomes that had been committed; return them, in order of their ends."""
     ended: dict[int, Outcome] = {}
     if journal.knows_anything:
+        started = microseconds(run.started_at)
         for index, name in enumerate(run.plan.names):
             outcome = journal.outcome_of(name)
             if outcome is not None:
@@ -35,18 +35,14 @@ def restore(run: Run, journal: Journal) -> dict[int, Outcome]:
                     del ended[index]
         for index, outcome in ended.items():
             run.outputs[index] = outcome.output
-            run.ends[index] = _instant(run, outcome.ended)
+            run.ends[index] = run.began + (outcome.ended - started) / 1e6
             if outcome.began is not None:
-                run.starts[index] = _instant(run, outcome.began)
+                run.starts[index] = run.began + (outcome.began - started) / 1e6
             if outcome.attempts != 1:
                 run.attempts[index] = outcome.attempts
         if run.guard_retries is not None:
             run.guard_retries.restore(journal, ended)
     return {index: ended[index] for index in sorted(ended, key=run.ends.__getitem__)}
-
-
-def _instant(run: Run, time: datetime) -> float:
-    return run.began + (time - run.started_at) / _MICROSECOND / 1e6
 
 
 async def take_over_cleanups(run: Run, journal: Journal, ended: Mapping[int, Outcome]) -> None:

@@ -83,7 +83,7 @@ class Recorder:
         self._logs_events = RunStoreCapabilities.of(store).event_log
         self._events: list[RunEvent] = []
         self._news = anyio.Event()
-        self._ended = False
+        self._over = anyio.Event()
         self._lost = 0
 
     async def record(self, graph: Runnable, options: RunOptions) -> RunReport:
@@ -116,7 +116,7 @@ class Recorder:
                 error = raised
             finally:
                 attendants.cancel_scope.cancel()
-                self._ended = True
+                self._over.set()
                 self._news.set()
                 with anyio.CancelScope(shield=True):
                     failure = await self._end(report, error)
@@ -152,21 +152,21 @@ class Recorder:
         with anyio.CancelScope(shield=True):
             while True:
                 await self._news.wait()
-                if self._tenure is not None and not self._ended:
+                if self._tenure is not None and not self._over.is_set():
                     await self._wait_for_commit(clock)
                 self._news = anyio.Event()
                 if self._tenure is None:
                     events, self._events = self._events, []
                 else:
-                    if self._ended:
+                    if self._over.is_set():
                         return  # the last commit takes the rest along
                     await self._log(self._tenure)
                     continue
                 if events:
                     await self._try("append_events", len(events), self._run_id, events)
-                elif self._ended:
+                elif self._over.is_set():
                     return
-                if self._ended:
+                if self._over.is_set():
                     self._news.set()
 
     async def _log(self, tenure: Tenure) -> None:
@@ -181,7 +181,6 @@ class Recorder:
 
     async def _wait_for_commit(self, clock: Clock) -> None:
         """Return after a while, in which a commit may take the events along, or at the end."""
-        self._news = anyio.Event()
         async with anyio.create_task_group() as tasks:
 
             async def nap() -> None:
@@ -189,9 +188,7 @@ class Recorder:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(nap)
-            while not self._ended:
-                await self._news.wait()
-                self._news = anyio.Event()
+            await self._over.wait()
             tasks.cancel_scope.cancel()
 
     async def _end(

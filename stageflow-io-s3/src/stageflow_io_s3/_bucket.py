@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -35,7 +35,7 @@ __all__ = ("Bucket", "ConditionMissed", "Missing", "Stopped", "go_on", "is_condi
 T = TypeVar("T")
 
 _CONFLICTS: Final = 5
-_PARTS_IN_MEMORY: Final = 12
+_PAGES_AT_ONCE: Final = 10
 _PROBE: Final = ".stageflow-probe-"
 
 
@@ -202,7 +202,7 @@ class Bucket:
     def put_parts(
         self,
         key: str,
-        file: BinaryIO | memoryview,
+        view: memoryview,
         attributes: Mapping[str, str],
         stop: threading.Event,
     ) -> str | None:
@@ -214,19 +214,11 @@ class Bucket:
         import obstore
 
         size = self.settings.part_size
-        # What is in memory already is sent from where it is, however much of it at a time.
-        most = max(_PARTS_IN_MEMORY, self.settings.part_concurrency)
-        at_once = most if isinstance(file, memoryview) else self.settings.part_concurrency
 
-        def parts() -> Iterator[Any]:
-            if isinstance(file, memoryview):
-                for start in range(0, len(file), size):
-                    go_on(stop)
-                    yield file[start : start + size]
-            else:
-                while part := file.read(size):
-                    go_on(stop)
-                    yield part
+        def parts() -> Iterator[memoryview]:
+            for start in range(0, len(view), size):
+                go_on(stop)
+                yield view[start : start + size]
             go_on(stop)
 
         try:
@@ -237,7 +229,7 @@ class Bucket:
                 attributes=dict(attributes),
                 use_multipart=True,
                 chunk_size=size,
-                max_concurrency=at_once,
+                max_concurrency=self.settings.part_concurrency,
             )
         except FileNotFoundError as error:
             raise self._missing(error) from None
@@ -253,7 +245,7 @@ class Bucket:
     def list_page(self, prefix: str, after: str = "", size: int = 1_000) -> ListedPage:
         """Return objects whose keys begin with *prefix* and come after *after*, by their keys."""
         if self.requests is not None:
-            return self.requests.list_page(prefix, after, size)
+            return next(self.requests.list_pages(prefix, after, size, 1))
         import obstore
 
         folder = prefix.rpartition("/")[0] or None
@@ -272,11 +264,22 @@ class Bucket:
         found.sort(key=lambda each: each.key)
         return ListedPage(found[:size], len(found) <= size)
 
+    def list_pages(self, prefix: str, after: str, size: int, most: int) -> ListedPage:
+        """Return what so many pages hold at most; each is parsed while the next one is fetched."""
+        if self.requests is None:
+            return self.list_page(prefix, after, size * most)
+        objects: list[ListedObject] = []
+        is_last = True
+        for page in self.requests.list_pages(prefix, after, size, most):
+            objects += page.objects
+            is_last = page.is_last
+        return ListedPage(objects, is_last)
+
     def list_all(self, prefix: str) -> Iterator[ListedObject]:
         """Give every object whose key begins with *prefix*, in the order of the keys."""
         after = ""
         while True:
-            page = self.list_page(prefix, after)
+            page = self.list_pages(prefix, after, 1_000, _PAGES_AT_ONCE)
             yield from page.objects
             if page.is_last or not page.objects:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from stageflow_io_s3.settings import S3LinesSettings, S3ReaderSettings, S3Settin
 
 __all__ = ("InventorySource", "ListingSource")
 
+_PAGES_AT_ONCE = 10
+
 
 class ListingSource(Source[str]):
     """Objects in the order of their keys; a position is the last key that was given."""
@@ -36,7 +39,7 @@ class ListingSource(Source[str]):
 
     async def begin(self) -> str:
         after = self._settings.start_after
-        await self._page(after)
+        await self._page(after, 1)
         return after
 
     async def read(self, position: str, n: int) -> Got[str]:
@@ -44,7 +47,7 @@ class ListingSource(Source[str]):
         # The server has seen to the beginning of the keys.
         bucket, suffix = self._settings.bucket, self._settings.suffix
         while True:
-            objects, is_last = await self._page(position)
+            objects, is_last = await self._page(position, n - len(items))
             for found in objects:
                 if len(items) == n:
                     return Got(items, position)
@@ -69,16 +72,16 @@ class ListingSource(Source[str]):
         self._listed = None
         await self._bucket.aclose()
 
-    async def _page(self, after: str) -> tuple[list[ListedObject], bool]:
+    async def _page(self, after: str, wanted: int) -> tuple[list[ListedObject], bool]:
         """Return objects after a key, and whether there are no more after them."""
         if self._listed is not None:
             start, keys, page = self._listed
             if start <= after and (page.is_last or (keys and after < keys[-1])):
                 return page.objects[bisect_right(keys, after) :], page.is_last
         prefix = f"{self._settings.base}{self._settings.prefix}"
-        page = await self._bucket.run(
-            self._bucket.list_page, prefix, after, self._settings.page_size
-        )
+        size = self._settings.page_size
+        most = min(max(math.ceil(wanted / size), 1), _PAGES_AT_ONCE)
+        page = await self._bucket.run(self._bucket.list_pages, prefix, after, size, most)
         self._listed = after, [found.key for found in page.objects], page
         return page.objects, page.is_last or not page.objects
 

@@ -10,10 +10,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.sax.saxutils import unescape
 
 import attrs
 
@@ -101,12 +103,33 @@ class SignedRequests:
         self._storage = storage
         self._made_session: Any = None
 
-    def list_page(self, prefix: str, after: str, size: int) -> ListedPage:
-        """Return the objects whose keys begin with *prefix* and come after *after*."""
+    def list_pages(self, prefix: str, after: str, size: int, most: int) -> Iterator[ListedPage]:
+        """Give pages of objects whose keys begin with *prefix* and come after *after*.
+
+        The next page is fetched while one is parsed, *most* pages in all.
+        """
+        if most == 1:
+            yield self._listed(*self._fetch_page(prefix, after, size))
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            coming: Future[tuple[int, bytes]] | None
+            coming = ahead.submit(self._fetch_page, prefix, after, size)
+            while coming is not None:
+                status, body = coming.result()
+                most -= 1
+                coming = None
+                if most and (last := _last_key(body)):
+                    coming = ahead.submit(self._fetch_page, prefix, last, size)
+                yield self._listed(status, body)
+
+    def _fetch_page(self, prefix: str, after: str, size: int) -> tuple[int, bytes]:
         query = {"list-type": "2", "prefix": prefix, "max-keys": str(size), "encoding-type": "url"}
         if after:
             query["start-after"] = after
-        root = self._xml("GET", query)
+        return self._send("GET", query)
+
+    def _listed(self, status: int, body: bytes) -> ListedPage:
+        root = self._parsed(status, body)
         is_escaped = _text(root, "EncodingType") == "url"
         objects = []
         for element in root.iter("Contents"):
@@ -231,6 +254,15 @@ class SignedRequests:
                 verify=is_secure, proxies=get_environ_proxies(self._root), timeout=self._timeouts
             )
         return self._made_session
+
+
+def _last_key(body: bytes) -> str | None:
+    """Return the last key of a page that is not the last one, if it can be told at a glance."""
+    start, end = body.rfind(b"<Key>"), body.rfind(b"</Key>")
+    if b"<IsTruncated>true</IsTruncated>" not in body or not 0 <= start < end:
+        return None
+    key = unescape(body[start + 5 : end].decode())
+    return unquote_plus(key) if b"<EncodingType>url</EncodingType>" in body else key
 
 
 def _root(bucket: str, address: str | None, region: str, path_style: bool) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import mmap
 import tempfile
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, cast
 
@@ -25,6 +28,7 @@ from stageflow.contracts.serializer import (
     Serializer,
     SerializerCapabilities,
     Serializers,
+    UnserializableValueError,
     read_value,
     write_value,
 )
@@ -73,6 +77,8 @@ class S3IOSettings(S3Settings):
 
     Attributes:
         file_name: What each object is called, in the folder of its partition.
+        prefer: Serialisers that are asked first, in this order, before those that are installed:
+            with `["parquet-rows"]` lists of rows are stored as Parquet where they are a table.
         serializer: What reads an object that does not tell, since somebody else has written it.
         conditional_writes: Whether the store has them; tried when it is opened unless known.
         stale_uploads_after: Age in seconds from which an upload in parts is taken for one that
@@ -82,6 +88,7 @@ class S3IOSettings(S3Settings):
     file_name: str = attrs.field(
         default="part-0", validator=attrs.validators.matches_re(r"[A-Za-z0-9][A-Za-z0-9._-]*")
     )
+    prefer: tuple[str, ...] = ()
     serializer: str | None = None
     conditional_writes: bool | None = None
     stale_uploads_after: float | None = attrs.field(default=86_400.0, validator=_ABOVE_ZERO)
@@ -190,14 +197,12 @@ class S3IOManager:
         began = time.perf_counter()
         own, passed_on = self._options(opts)
         key = self.key(asset_name, partition)
-        serializer = self._choice.choose(data, own.get("serializer"))
-        takes = SerializerCapabilities.of(serializer).options
-        if isinstance(partition, Mapping) and "partition_columns" in takes:
-            passed_on.setdefault("partition_columns", dict(partition))
+        columns = dict(partition) if isinstance(partition, Mapping) else None
+        make = partial(self._body, own.get("serializer"), data, passed_on, columns)
         if own.get("if_absent") or own.get("if_match") is not None:
-            await self._store_if(asset_name, key, serializer, data, own, passed_on)
+            await self._store_if(asset_name, key, make, own)
             return
-        rest = await self._bucket.run(self._store_small, key, serializer, data, passed_on)
+        rest = await self._bucket.run(self._store_small, key, make)
         if rest is not None:
             with _closing(rest.content):
                 await self._bucket.run_until_cancelled(lambda stop: self._upload(key, rest, stop))
@@ -313,8 +318,29 @@ class S3IOManager:
         name = name or self._settings.serializer
         return name is not None and SerializerCapabilities.of(self._choice.named(name)).streaming
 
-    def _body(self, serializer: Serializer, value: Any, opts: dict[str, Any]) -> _Body:
+    def _body(
+        self, name: str | None, value: Any, opts: dict[str, Any], columns: Mapping[str, Any] | None
+    ) -> _Body:
+        """Return *value* as the serialiser of that name writes it, else the first that can."""
+        for preferred in self._settings.prefer if name is None else ():
+            serializer = self._choice.named(preferred)
+            if serializer.accepts(value):
+                with suppress(UnserializableValueError):  # of the kind, but not as it is
+                    return self._written(serializer, value, opts, columns)
+        return self._written(self._choice.choose(value, name), value, opts, columns)
+
+    def _written(
+        self,
+        serializer: Serializer,
+        value: Any,
+        opts: dict[str, Any],
+        columns: Mapping[str, Any] | None,
+    ) -> _Body:
         """Return *value* as bytes: in memory if the serialiser makes them so, or they are few."""
+        if columns is not None:
+            takes = SerializerCapabilities.of(serializer).options
+            if "partition_columns" in takes:
+                opts = {"partition_columns": columns, **opts}
         attributes = {"Content-Type": serializer.media_type, _SERIALIZER: serializer.name}
         if not SerializerCapabilities.of(serializer).streaming:
             data = serializer.encode(value, **opts)
@@ -328,6 +354,7 @@ class S3IOManager:
             file = _Summed(spool)
             write_value(serializer, value, cast("BinaryIO", file), **opts)
             attributes[_CRC] = f"{file.crc:08x}"
+            spool.flush()
             spool.seek(0)
             if file.size < self._settings.part_size:
                 with spool:
@@ -337,20 +364,21 @@ class S3IOManager:
             raise
         return _Body(spool, file.size, attributes)
 
-    def _store_small(
-        self, key: str, serializer: Serializer, value: Any, opts: dict[str, Any]
-    ) -> _Body | None:
-        """Store *value* if one request is enough; else return what is to be stored."""
-        body = self._body(serializer, value, opts)
+    def _store_small(self, key: str, make: Callable[[], _Body]) -> _Body | None:
+        """Store a value if one request is enough; else return what is to be stored."""
+        body = make()
         if isinstance(body.content, bytes) and body.size < self._settings.part_size:
             self._bucket.put(key, body.content, body.attributes)
             return None
         return body
 
     def _upload(self, key: str, body: _Body, stop: threading.Event) -> None:
-        content = body.content
-        file = memoryview(content) if isinstance(content, bytes) else content
-        self._bucket.put_parts(key, file, body.attributes, stop)
+        if isinstance(body.content, bytes):
+            view = memoryview(body.content)
+        else:
+            # Its pages belong to the system, which takes them back when it needs them.
+            view = memoryview(mmap.mmap(body.content.fileno(), 0, access=mmap.ACCESS_READ))
+        self._bucket.put_parts(key, view, body.attributes, stop)
 
     def _put_if(self, key: str, body: _Body, mode: Any) -> bool:
         """Store under a condition and return whether it held."""
@@ -380,13 +408,7 @@ class S3IOManager:
     # --- the rest -----------------------------------------------------------------------
 
     async def _store_if(
-        self,
-        asset_name: str,
-        key: str,
-        serializer: Serializer,
-        data: Any,
-        own: Mapping[str, Any],
-        opts: dict[str, Any],
+        self, asset_name: str, key: str, make: Callable[[], _Body], own: Mapping[str, Any]
     ) -> None:
         if self._conditional is None:
             await self._bucket.run(self._prepare)
@@ -394,7 +416,7 @@ class S3IOManager:
             raise ConditionalWritesError(self._bucket.name)
         tag = own.get("if_match")
         mode: Any = "create" if tag is None else {"e_tag": tag}
-        body = await self._bucket.run(self._body, serializer, data, opts)
+        body = await self._bucket.run(make)
         with _closing(body.content):
             held = await self._bucket.run(self._put_if, key, body, mode)
         if not held:

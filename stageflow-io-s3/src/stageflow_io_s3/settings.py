@@ -142,7 +142,7 @@ class S3Settings(AwsSettings):
     kms_key_id: str | None = None
     checksum: Literal["SHA256"] | None = None
     part_size: int = attrs.field(default=8 * _MIB, validator=attrs.validators.ge(5 * _MIB))
-    part_concurrency: int = attrs.field(default=4, validator=_AT_LEAST_ONE)
+    part_concurrency: int = attrs.field(default=12, validator=_AT_LEAST_ONE)
     concurrency: int = attrs.field(default=32, validator=_AT_LEAST_ONE)
     options: dict[str, Any] = attrs.Factory(dict)
 

@@ -89,6 +89,7 @@ class TestS3ItemReader(ItemReaderConformance):
         return item["key"]
 
 
+@pytest.mark.slow
 class TestS3ItemReaderInSmallPages(TestS3ItemReader):
     event_loops = ("asyncio",)
     config = MappingProxyType({"prefix": HEAD, "page_size": 2})
@@ -165,6 +166,7 @@ class TestLines(ItemReaderConformance):
         return S3LinesItemReader(reader_settings(primary, lines, S3LinesSettings))
 
 
+@pytest.mark.slow
 class TestCsvLines(TestLines):
     event_loops = ("asyncio",)
     items = ({"id": "1"}, {"id": "2"}, {"id": "5"}, {"id": "6\nor more"})
@@ -196,6 +198,7 @@ class TestDynamoDBScan(ItemReaderConformance):
         return item["n"]
 
 
+@pytest.mark.slow
 class TestDynamoDBScanOnMoto(TestDynamoDBScan):
     items = (0, 1, 2)
     config = MappingProxyType({"page_size": 2, "max_items": 3})

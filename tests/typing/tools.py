@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
-from stageflow import StageContext, StageKind
+from stageflow import Runtime, StageContext, StageKind
 from stageflow.pipeline import SubpipelineResult
 from stageflow.tools import (
     AdvancedToolExecutor,
+    ApprovalDecision,
+    ApprovalLog,
+    ApprovalRequest,
+    ApprovalService,
+    ApprovalStatus,
     BaseTool,
     FunctionTool,
+    MemoryApprovalLog,
+    MemoryUndoLog,
     RateLimit,
     ResolvedToolCall,
     ToolAction,
@@ -23,9 +31,15 @@ from stageflow.tools import (
     ToolOutput,
     ToolRegistry,
     ToolStage,
+    UndoLog,
     UndoMetadata,
+    UndoStore,
     UnresolvedToolCall,
+    get_approval_service,
     get_tool_registry,
+    get_undo_store,
+    open_approvals,
+    open_undo,
     tool,
 )
 from stageflow.tools.base import ToolInput as ClassToolInput
@@ -91,3 +105,37 @@ def registries() -> None:
 
 async def children(ctx: StageContext, executor: ToolExecutor) -> None:
     assert_type(await executor.spawn_subpipeline("inner", ctx, None), SubpipelineResult)
+
+
+approval_log: ApprovalLog = MemoryApprovalLog()
+undo_log: UndoLog = MemoryUndoLog()
+
+
+async def decisions(runtime: Runtime) -> None:
+    assert_type(get_approval_service(), ApprovalService)
+    async with open_approvals(runtime, 60) as approvals:
+        assert_type(approvals, ApprovalService)
+    service = ApprovalService(log=approval_log)
+    request = await service.request_approval(UUID(int=1), "edit", payload={"text": "x"})
+    assert_type(request, ApprovalRequest)
+    assert_type(request.status, ApprovalStatus)
+    assert_type(request.decided_by, str | None)
+    decision = await service.record_decision(request.id, True, "ada", payload={"text": "y"})
+    assert_type(decision, ApprovalDecision)
+    assert_type(await service.await_decision(request.id), ApprovalDecision)
+    assert_type(await service.cancel_request(request.id), bool)
+    assert_type(await service.get_request(request.id), ApprovalRequest | None)
+    assert_type(await service.get_pending_requests(), list[ApprovalRequest])
+    assert_type(await service.cleanup_settled(timedelta(days=30)), int)
+
+
+async def undoing(runtime: Runtime) -> None:
+    assert_type(get_undo_store(), UndoStore)
+    async with open_undo(runtime) as opened:
+        assert_type(opened, UndoStore)
+    store = UndoStore(log=undo_log)
+    await store.store(UUID(int=1), "edit", {"before": "x"}, ttl_seconds=60)
+    assert_type(await store.get(UUID(int=1)), UndoMetadata | None)
+    assert_type(await store.get_all(), list[UndoMetadata])
+    executor = AdvancedToolExecutor(undo_store=store)
+    assert_type(await executor.undo_action(UUID(int=1), None, again=True), bool)

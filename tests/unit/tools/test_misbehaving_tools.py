@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Iterable
+from datetime import date
 from typing import NotRequired, Required, TypedDict
 
 import anyio
 import attrs
+import pydantic
 import pytest
 
 from stageflow.tools import (
@@ -236,6 +238,42 @@ async def test_what_is_only_looped_over_is_a_list():
     executor = AdvancedToolExecutor(tools=[total])
     (result,) = await executor.execute_calls([call("total", of=[1, 2], more=[3])], None)
     assert result.output.data == {"result": 6}
+
+
+class Guarded(pydantic.BaseModel):
+    size: int
+    key: pydantic.SecretStr | None = None
+
+    @pydantic.model_validator(mode="after")
+    def is_small(self):
+        if self.size > 5:
+            raise ValueError("size is above 5")
+        return self
+
+
+@attrs.frozen
+class Dated:
+    on: date
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        (date, "soon", "$.of: Invalid isoformat string: 'soon'"),
+        (Dated, {"on": "soon"}, "$.of.on: no date: Invalid isoformat string: 'soon'"),
+        (Guarded, {"size": 9, "key": "k" * 80}, "$.of: Value error, size is above 5"),
+    ],
+)
+async def test_a_model_is_told_why_its_value_will_not_do(kind, value, why):
+    def take(of):
+        return 1
+
+    take.__annotations__ = {"of": kind}
+    executor = AdvancedToolExecutor(tools=[tool(registry=ToolRegistry())(take)])
+    (result,) = await executor.execute_calls([call("take", of=value)], None)
+    assert result.status.value == "invalid"
+    assert why in result.output.error
+    assert "kkk" not in result.output.error
 
 
 # --- secrets ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from stageflow.tools import (
     ToolAction,
     ToolDefinition,
     ToolDefinitionError,
+    ToolExecutorConfig,
     ToolInput,
     ToolOutput,
     UndoMetadata,
@@ -88,15 +90,46 @@ def test_a_definition_that_cannot_work_tells_every_fault():
             None,
             allowed_behaviors="practice",
             timeout_seconds=0,
-            max_concurrency=0,
+            max_concurrency=1.5,
+            description=None,
+            approval_message=5,
+            output_schema=5,
+            rate_limit=5,
+            check=5,
         )
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.faults) == 11
 
 
-@pytest.mark.parametrize("wrong", [{"calls": 0}, {"per_seconds": 0}, {"max_wait_seconds": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"calls": 0},
+        {"calls": "3"},
+        {"calls": 2.5},
+        {"per_seconds": 0},
+        {"per_seconds": "60"},
+        {"per_seconds": math.nan},
+        {"max_wait_seconds": -1},
+        {"key": "order"},
+    ],
+)
 def test_a_rate_limit_needs_numbers_that_make_sense(wrong):
     with pytest.raises(ToolDefinitionError):
         RateLimit(**{"calls": 1, "per_seconds": 1.0, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"approval_timeout_seconds": -1},
+        {"approval_timeout_seconds": "60"},
+        {"undo_ttl_seconds": None},
+        {"max_arguments_bytes": math.inf},
+    ],
+)
+def test_an_executor_is_configured_with_numbers(wrong):
+    with pytest.raises(ToolDefinitionError, match=next(iter(wrong))):
+        ToolExecutorConfig(**wrong)
 
 
 def test_an_input_takes_its_ids_and_behavior_from_the_context():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
     from stageflow.contracts import Clock
     from stageflow.tools.definitions import ToolInput
 
-__all__ = ("ConcurrencyLimiter", "RateLimit", "RateLimiter")
+__all__ = ("ConcurrencyLimiter", "RateLimit", "RateLimiter", "is_count", "is_number")
 
 _MANY_KEYS = 1024
+
+
+def is_count(value: object) -> bool:
+    """Say whether a value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a number that is neither endless nor none."""
+    return is_count(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 @attrs.frozen
@@ -44,12 +55,16 @@ class RateLimit:
 
     def __attrs_post_init__(self) -> None:
         faults = []
-        if self.calls < 1:
-            faults.append("calls must be at least 1")
-        if not self.per_seconds > 0:
+        if not (is_count(self.calls) and self.calls >= 1):
+            faults.append("calls must be a whole number, at least 1")
+        if not (is_number(self.per_seconds) and self.per_seconds > 0):
             faults.append("per_seconds must be above 0")
-        if self.max_wait_seconds is not None and not self.max_wait_seconds >= 0:
-            faults.append("max_wait_seconds must not be below 0")
+        patience = self.max_wait_seconds
+        key: Any = self.key
+        if patience is not None and not (is_number(patience) and patience >= 0):
+            faults.append("max_wait_seconds must be 0 or above")
+        if key is not None and not callable(key):
+            faults.append("key must be callable")
         if faults:
             raise ToolDefinitionError("RateLimit", faults)
 

@@ -124,7 +124,7 @@ class Signature:
             try:
                 self.structure({name: payload[name]})
             except Exception as error:  # noqa: BLE001 - whatever a class raises, it does not fit
-                problems = transform_error(error, path=f"$.{name}")
+                problems = transform_error(error, path=f"$.{name}", format_exception=_why)
                 found += [": ".join(reversed(each.rsplit(" @ ", 1))) for each in problems]
         return found
 
@@ -140,6 +140,21 @@ class Signature:
             for name, value in payload.items()
             if name in self.annotations
         }
+
+
+def _why(error: BaseException, kind: Any) -> str:
+    """Return why a value is none of *kind*, in words that a model can do something with."""
+    from cattrs.v import format_exception
+
+    told = getattr(error, "errors", None)
+    if callable(told) and hasattr(error, "error_count"):  # pydantic's: not with the value itself
+        found = told(include_url=False, include_input=False, include_context=False)
+        return ", ".join(
+            f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip() for each in found
+        )
+    if type(error) is ValueError and str(error):
+        return f"no {_name(kind)}: {error}" if kind is not None else str(error)
+    return format_exception(error, kind)
 
 
 def docstring_parts(function: Any) -> tuple[str, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 import attrs
 
 from stageflow.contracts import SystemClock
-from stageflow.tools._limits import RateLimit
+from stageflow.tools._limits import RateLimit, is_count, is_number
 from stageflow.tools.errors import ToolDefinitionError
 
 if TYPE_CHECKING:
@@ -245,23 +244,40 @@ class ToolDefinition:
         seconds, at_once = self.timeout_seconds, self.max_concurrency
         modes: Any
         modes, undo = self.allowed_behaviors, self.undo_handler
+        output: Any = self.output_schema
+        limit: Any = self.rate_limit
+        message: Any = self.approval_message
         return (
             (not _is_name(self.name), "name must be a text that is not empty"),
             (not _is_name(self.action_type), "action_type must be a text that is not empty"),
             (not callable(self.handler), "handler must be callable"),
             (undo is not None and not callable(undo), "undo_handler must be callable"),
+            (self.check is not None and not callable(self.check), "check must be callable"),
+            (not isinstance(self.description, str), "description must be a text"),
+            (
+                message is not None and not isinstance(message, str),
+                "approval_message must be a text",
+            ),
             (not isinstance(self.input_schema, Mapping), "input_schema must be a mapping"),
+            (
+                output is not None and not isinstance(output, Mapping),
+                "output_schema must be a mapping",
+            ),
+            (
+                limit is not None and not isinstance(limit, RateLimit),
+                "rate_limit must be a RateLimit",
+            ),
             (
                 not isinstance(modes, tuple) or not all(map(_is_name, modes)),
                 "allowed_behaviors must be a tuple of texts",
             ),
             (
-                seconds is not None and not (_is_number(seconds) and seconds > 0),
+                seconds is not None and not (is_number(seconds) and seconds > 0),
                 "timeout_seconds must be above 0",
             ),
             (
-                at_once is not None and not (_is_number(at_once) and at_once >= 1),
-                "max_concurrency must be at least 1",
+                at_once is not None and not (is_count(at_once) and at_once >= 1),
+                "max_concurrency must be a whole number, at least 1",
             ),
         )
 
@@ -292,10 +308,6 @@ class ToolDefinition:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _text(value: object) -> str | None:

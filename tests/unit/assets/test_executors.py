@@ -75,3 +75,20 @@ async def test_a_name_that_nothing_has_is_told_with_the_asset_that_gives_it(
     with pytest.raises(UnknownPluginError, match=f"{plural} is named 'nosuch' .asset 'lost'"):
         async with backends.open([lost]):
             pass
+
+
+async def test_a_failure_is_told_with_its_kind_and_its_hint_once(backends):
+    @asset
+    def wrong():
+        raise KeyError("left")
+
+    @asset(executor="inline")
+    def local():
+        return 1
+
+    async with backends.open([wrong, local]) as store:
+        with pytest.raises(AssetFailedError, match="KeyError: 'left'"):
+            await store.materialize("wrong")
+        with pytest.raises(AssetFailedError, match="SF453") as raised:
+            await store.materialize("local")
+    assert str(raised.value).count("Hint:") == 1

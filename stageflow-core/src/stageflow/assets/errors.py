@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from stageflow._engine.errors import describe
 from stageflow.errors import (
     ConfigurationError,
     ContractErrorInfo,
     DefinitionError,
     RunError,
+    StageflowError,
     did_you_mean,
 )
 
@@ -100,6 +102,7 @@ class UnknownPartitionError(AssetRunError, LookupError):
     Attributes:
         asset: The asset; empty if the partitions were asked by themselves.
         partition: What was asked for.
+        why: Why it is none.
     """
 
     code = "SF722"
@@ -109,6 +112,7 @@ class UnknownPartitionError(AssetRunError, LookupError):
         super().__init__(f"{whose} has no partition {partition!r:.100}: {why}.", hint=hint)
         self.asset = asset
         self.partition = partition
+        self.why = why
 
 
 class AssetNotReadyError(AssetRunError):
@@ -215,7 +219,10 @@ class AssetFailedError(AssetRunError):
         *,
         stage: str = "",
     ) -> None:
-        told = str(original) or type(original).__name__
+        told = describe(original)
+        if isinstance(original, StageflowError):
+            # Its code says more than its class, and its hint is this one's.
+            told = f"[{original.code}] {original.message}"
         super().__init__(
             f"{_named(asset, partition)} failed in run {run_id}: {told}",
             hint=getattr(original, "hint", "") or "Mend the cause and materialize it again.",

@@ -21,7 +21,13 @@ from stageflow.assets import (
 )
 from stageflow.assets.declaration import Asset
 from stageflow.assets.store import AssetStore, Materialization
-from stageflow.cli.assets_target import AssetOptionError, load_assets, open_store, partition_of
+from stageflow.cli.assets_target import (
+    AssetOptionError,
+    load_assets,
+    naming,
+    open_store,
+    partition_of,
+)
 from stageflow.cli.failures import describe, tell
 from stageflow.cli.interrupts import Interrupts
 from stageflow.cli.session import FAILED, log_to_stderr, reporting, write_json
@@ -446,11 +452,18 @@ def _chosen(
             "--partition lists partitions, and --from and --to give a range of them.",
             hint="Give the one or the other.",
         )
-    if partitions:
-        return [own.parse(text) for text in partitions]
-    if not len(own) or not (first or last):
+    if not partitions and (not len(own) or not (first or last)):
         return own
-    return own.select(first or own.text(own[0]), last or own.text(own[-1]))
+    with naming(asset):
+        if partitions:
+            return [own.parse(text) for text in partitions]
+        start, stop = first or own.text(own[0]), last or own.text(own[-1])
+        if chosen := own.select(start, stop):
+            return chosen
+    raise AssetOptionError(
+        f"There are no partitions of {asset.name!r} from {start} to {stop}.",
+        hint="Give the one that comes first with --from.",
+    )
 
 
 @contextmanager

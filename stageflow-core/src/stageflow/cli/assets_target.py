@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from stageflow.assets import Assets, AssetStore
 from stageflow.assets.declaration import Asset
+from stageflow.assets.errors import UnknownPartitionError
 from stageflow.assets.places import Place
 from stageflow.cli.errors import CommandError, NoRecordError
 from stageflow.cli.records import Records, records_of
@@ -18,7 +19,14 @@ from stageflow.errors import did_you_mean
 from stageflow.plugins import Plugins, opened
 from stageflow.runtime import Runtime
 
-__all__ = ("AssetOptionError", "AssetTargetTypeError", "load_assets", "open_store", "partition_of")
+__all__ = (
+    "AssetOptionError",
+    "AssetTargetTypeError",
+    "load_assets",
+    "naming",
+    "open_store",
+    "partition_of",
+)
 
 _FOLDER: Final = Path(".stageflow", "assets")
 """Where the data of assets lie unless settings say otherwise, in the folder of the project."""
@@ -92,7 +100,21 @@ def partition_of(asset: Asset, text: str | None) -> Any:
             hint=f"Give --partition, one of: {asset.partitions.describe()};"
             " or `stageflow assets backfill` makes many.",
         )
-    return asset.partitions.parse(text)
+    with naming(asset):
+        return asset.partitions.parse(text)
+
+
+@contextmanager
+def naming(asset: Asset) -> Iterator[None]:
+    """Have what is no partition told as one that this asset has not."""
+    try:
+        yield
+    except UnknownPartitionError as error:
+        if error.asset:
+            raise
+        raise UnknownPartitionError(
+            asset.name, error.partition, error.why, hint=error.hint
+        ) from None
 
 
 @asynccontextmanager

@@ -121,6 +121,7 @@ async def test_damage_is_told_with_its_place(manager, tmp_path):
     with pytest.raises(StorageCorruptError, match="'json' wrote") as caught:
         await manager.load("places", None)
     assert caught.value.storage == str(path)
+    assert str(path) in caught.value.message
 
 
 class Streams(TextSerializer):

@@ -149,9 +149,9 @@ class FilesIOManager:
             except FileNotFoundError:
                 continue  # replaced or deleted since it was listed
             except MalformedDataError as error:
-                raise StorageCorruptError(
-                    error.message, storage=str(files[-1].path), hint=error.hint
-                ) from error
+                path = str(files[-1].path)
+                told = f"{path}: {error.message}"
+                raise StorageCorruptError(told, storage=path, hint=error.hint) from error
         raise StorageUnavailableError(
             f"{self._folders.path(segments)} changes again and again.",
             storage=str(self.root),

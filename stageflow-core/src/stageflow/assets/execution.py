@@ -20,21 +20,17 @@ from stageflow._engine.run import Run, RunOptions, RunReport
 from stageflow.assets.bodies import FUNCTION_BODY
 from stageflow.assets.branches import Branches
 from stageflow.assets.claims import Claims, OnRunning, Turn
-from stageflow.assets.context import AssetCall, AssetContext, PartitionValues
-from stageflow.assets.declaration import AssetOutput, Need
-from stageflow.assets.errors import AssetNotReadyError, ClaimLostError
+from stageflow.assets.context import AssetCall, AssetContext
+from stageflow.assets.declaration import AssetOutput
+from stageflow.assets.errors import ClaimLostError
 from stageflow.assets.fanout_errors import BranchTimeoutError, UpstreamFailedError
-from stageflow.assets.parallel import Ending, ParallelBody
+from stageflow.assets.inputs import Inputs
 from stageflow.assets.places import Places
 from stageflow.assets.records import AssetFailure, AssetRecord, AssetRecords
-from stageflow.assets.routing import RouteBody
 from stageflow.assets.services import AssetServices, Coordinators, done_after
 from stageflow.assets.survey import Step, StepId, Survey
 from stageflow.context import PipelineContext, StageContext
-from stageflow.contracts.io_manager import AssetNotFoundError
 from stageflow.contracts.logs import get_logger
-from stageflow.contracts.parallel_coordinator import BranchStatus
-from stageflow.contracts.partitions import Partition
 from stageflow.stages import StageKind, StageOutput, StageStatus
 
 __all__ = ("AssetRun", "RunSettings", "facts_of")
@@ -88,7 +84,6 @@ class AssetRun:
         routers: Callable[[str], Mapping[str, tuple[str, ...]]] = lambda _: {},
     ) -> None:
         self._settings = settings
-        self._routers = routers
         self._forced = forced
         self._survey = survey
         listed = list(steps)
@@ -99,6 +94,7 @@ class AssetRun:
         self.names = {step.id: label for step, label in zip(listed, labels, strict=True)}
         self._steps = {self.names[step.id]: step for step in listed}
         self._branches = Branches({step.id: step for step in listed})
+        self._inputs = Inputs(survey, settings.places, self.names, self._branches, routers)
         self._plan = compile_plan(
             map(self._node, listed),
             name=name,
@@ -215,7 +211,7 @@ class AssetRun:
         proceed: Callable[[], Awaitable[StageOutput]],
     ) -> StageOutput:
         try:
-            skipped = self._skipped_need(step, invocation.context)
+            skipped = self._inputs.skipped_need(step, invocation.context)
         except UpstreamFailedError as error:
             self._tell_failure(invocation, step, error)
             raise
@@ -228,7 +224,7 @@ class AssetRun:
             self._tell(invocation, "asset.skipped", step, reason="made_by_another_run")
             return StageOutput.ok(_outcome(taken, "made_by_another_run"))
         try:
-            output = await self._passed_by(taken) or await proceed()
+            output = await self._inputs.passed_by(taken) or await proceed()
         except BaseException as error:
             await self._failed(claims, invocation, taken, error)
             raise
@@ -324,7 +320,7 @@ class AssetRun:
             stage=ctx,
         )
         inputs = {
-            need.parameter: await self._load(turn, ctx, need, ids)
+            need.parameter: await self._inputs.load(turn, ctx, need, ids)
             for need, ids in step.upstream
             if need.parameter is not None
         }
@@ -362,102 +358,9 @@ class AssetRun:
             work_id=turn.entry.work or "",
             tell=lambda kind, **facts: run.tell(kind, {**facts_of(step), **facts}),
             when_recorded=turn.afterwards.append,
-            load=lambda need: self._load(turn, ctx, need, needs[need]),
-            endings=lambda: self._endings(turn, ctx),
+            load=lambda need: self._inputs.load(turn, ctx, need, needs[need]),
+            endings=lambda: self._inputs.endings(turn, ctx),
         )
-
-    def _endings(self, turn: Turn, ctx: StageContext) -> dict[str, Ending]:
-        """Return how the branches of a parallel asset went."""
-        body: Any = turn.step.asset.body
-        found = {
-            need.dep.asset: (need, ids)
-            for need, ids in turn.step.upstream
-            if need.parameter is None
-        }
-        return {
-            name: self._ending(turn, ctx, *found[branch.asset])
-            for name, branch in body.branches.items()
-        }
-
-    def _ending(self, turn: Turn, ctx: StageContext, need: Need, ids: tuple[StepId, ...]) -> Ending:
-        for each in ids:
-            if each in self._branches.failures:
-                why = self._branches.failures[each]
-                return Ending(status=BranchStatus.FAILED, need=need, why=why)
-        for each in ids:
-            if self._is_absent(turn, ctx, each):
-                name = self.names.get(each)
-                output = None if name is None else ctx.inputs.get_output(name)
-                why = "it is not there" if output is None else str(output.data.get("reason", ""))
-                return Ending(status=BranchStatus.SKIPPED, need=need, why=why)
-        return Ending(status=BranchStatus.OK, need=need)
-
-    async def _passed_by(self, turn: Turn) -> StageOutput | None:
-        """Return how a step is skipped whose router chose another branch; None if none did."""
-        routers = self._routers(turn.step.asset.name)
-        if not routers:
-            return None
-        for need, ids in turn.step.upstream:
-            for each in ids:
-                keys = routers.get(need.dep.asset)
-                upstream = self._survey.steps[each]
-                if keys is None or not isinstance(upstream.asset.body, RouteBody):
-                    continue
-                chosen = (await self._load_one(turn, upstream))["route"]
-                if chosen not in keys:
-                    told = "no branch" if chosen is None else repr(chosen)
-                    return StageOutput.skip(f"router {upstream.label} chose {told}")
-        return None
-
-    async def _load(
-        self, turn: Turn, ctx: StageContext, need: Need, ids: tuple[StepId, ...]
-    ) -> Any:
-        """Return what a need stands for: data, data by partition, or its default."""
-        pairs: dict[str, tuple[Partition, Any]] = {}
-        for each in ids:
-            upstream = self._survey.steps[each]
-            if not (need.dep.optional and self._is_absent(turn, ctx, each)):
-                pairs[each[1]] = (upstream.partition, await self._load_one(turn, upstream))
-        if need.dep.mapping.many:
-            return PartitionValues(pairs)
-        return next((value for _, value in pairs.values()), need.default)
-
-    async def _load_one(self, turn: Turn, upstream: Step) -> Any:
-        asset, partition = upstream.asset, upstream.partition
-        if turn.upstream[upstream.id].trusted is None:
-            raise AssetNotReadyError(asset.name, partition, "no record vouches for it any more")
-        try:
-            return await self._settings.places.of(asset).load(asset, partition)
-        except AssetNotFoundError as error:
-            raise AssetNotReadyError(asset.name, partition, "its data are gone") from error
-
-    def _is_absent(self, turn: Turn, ctx: StageContext, needed: StepId) -> bool:
-        return turn.upstream[needed].trusted is None or self._was_skipped(ctx, needed)
-
-    def _was_skipped(self, ctx: StageContext, needed: StepId) -> bool:
-        name = self.names.get(needed)
-        output = None if name is None else ctx.inputs.get_output(name)
-        return output is not None and output.status is StageStatus.SKIP
-
-    def _skipped_need(self, step: Step, ctx: StageContext) -> str | None:
-        """Return the name of a needed step that this run has skipped.
-
-        Raises:
-            UpstreamFailedError: One has failed, and this is not what joins its branch.
-        """
-        body = step.asset.body
-        ends: set[str] = set()
-        if isinstance(body, ParallelBody):
-            ends = {branch.asset for branch in body.branches.values()}
-        for need, ids in step.upstream:
-            if need.parameter is None and need.dep.asset in ends:
-                continue  # it decides by itself what that means
-            for each in ids:
-                if each in self._branches.failures:
-                    raise UpstreamFailedError(self.names[each], self._branches.failures[each])
-                if not need.dep.optional and self._was_skipped(ctx, each):
-                    return self.names[each]
-        return None
 
     # --- telling -----------------------------------------------------------------------------
 

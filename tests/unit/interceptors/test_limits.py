@@ -9,9 +9,11 @@ import anyio
 import pytest
 
 from stageflow import BackoffStrategy, JitterStrategy, Pipeline, PipelineContext, RetryPolicy
+from stageflow._engine.call import execute_attempts
 from stageflow._engine.run import RunOptions, RunReport
 from stageflow.contracts.error_normalizer import NormalizedError
 from stageflow.interceptors import (
+    BaseInterceptor,
     RateLimitError,
     RetryInterceptor,
     ServiceUnavailableError,
@@ -318,6 +320,35 @@ def test_who_only_sets_a_policy_adds_no_step_of_its_own() -> None:
     going_on: Any = object()
     for interceptor in (TimeoutInterceptor(1), RetryInterceptor()):
         assert interceptor.around(None, lambda: going_on) is going_on  # type: ignore[arg-type]
+
+    async def stage(ctx: Any) -> None: ...
+
+    pipeline = Pipeline("p").with_stage("a", stage).with_stage("b", stage)
+    alone = pipeline.build(interceptors=[TimeoutInterceptor(1)]).plan.calls
+    assert [call.layered for call in alone] == [execute_attempts] * 2
+    assert [call.policy.timeout for call in alone] == [1, 1]
+
+
+def test_stages_with_the_same_interceptors_share_one_chain() -> None:
+    async def stage(ctx: Any) -> None: ...
+
+    class NotAroundC(BaseInterceptor):
+        async def before(self, stage_name: str, ctx: PipelineContext) -> None: ...
+
+        def applies_to(self, name: str, kind: Any) -> bool:
+            return name != "c"
+
+    class Before(BaseInterceptor):
+        async def before(self, stage_name: str, ctx: PipelineContext) -> None: ...
+
+    pipeline = Pipeline("p")
+    for name in "abc":
+        pipeline = pipeline.with_stage(name, stage)
+    a, b, c = (
+        call.layered for call in pipeline.build(interceptors=[Before(), NotAroundC()]).plan.calls
+    )
+    assert a is b
+    assert a is not c
 
 
 async def test_a_timeout_that_looks_at_stages_as_well_is_asked_and_still_limits() -> None:

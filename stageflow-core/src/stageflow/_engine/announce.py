@@ -79,7 +79,9 @@ class Announcer:
         "_collect",
         "_context",
         "_ended",
+        "_ends",
         "_epoch",
+        "_is_kept",
         "_last",
         "_last_text",
         "_listeners",
@@ -103,6 +105,7 @@ class Announcer:
         self._sink = sink
         self._collect = run.collect_delivery
         self._listeners = run.options.listeners
+        self._is_kept = run.is_kept
         self._names = run.plan.names
         self._calls = run.plan.calls
         self._context = context
@@ -120,6 +123,7 @@ class Announcer:
         # far one that no instant is in.
         self._shift = -sys.maxsize
         self._prefix = ""
+        self._ends = _ends_of_texts()
         self._last = -1.0
         self._last_text = ""
         self._results: dict[str, StageResult] = {}
@@ -150,7 +154,7 @@ class Announcer:
             self._shift = milli * _THOUSAND - self._epoch
             moment = _EPOCH + timedelta(milliseconds=milli)
             self._prefix = moment.isoformat(timespec="milliseconds")[:23]
-        text = self._prefix + _end_of_text(micro)
+        text = self._prefix + self._ends[micro]
         if not micro and self._prefix.endswith(".000"):
             # `isoformat` leaves out what there is nothing of.
             text = text.replace(".000000", "")
@@ -247,7 +251,7 @@ class Announcer:
         self._start_instants[index] = began
         facts["stage"] = self._names[index]
         facts["kind"] = self._calls[index].kind._value_
-        if index in run.attempts or run.is_kept:
+        if index in run.attempts or self._is_kept:
             facts["attempt"] = 1 + sum(run.earlier_attempts(index), run.attempts.get(index, 0))
         self._send("stage.started", facts)
 
@@ -361,8 +365,8 @@ def _writer_of(
 
 
 @cache
-def _end_of_text(micro: int) -> str:
-    return f"{micro:03}+00:00"  # slow, and there are a thousand of them
+def _ends_of_texts() -> tuple[str, ...]:
+    return tuple([f"{micro:03}+00:00" for micro in range(_THOUSAND)])
 
 
 def _tell_one(listener: Listener, type: str, facts: dict[str, Any]) -> None:

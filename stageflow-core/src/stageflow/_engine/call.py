@@ -36,6 +36,7 @@ __all__ = (
 
 Body = Callable[["StageContext"], Awaitable[Any]]
 Proceed = Callable[[], Awaitable[StageOutput]]
+Layered = Callable[["Invocation"], Awaitable[StageOutput]]
 
 _OK = StageOutput(StageStatus.OK)
 
@@ -169,7 +170,7 @@ class StageCall:
     policy: StagePolicy
     body: Body | None
     make: Callable[[], Body] | None
-    layered: Callable[[Invocation], Awaitable[StageOutput]] | None
+    layered: Layered | None
 
 
 def prepare_calls(
@@ -186,6 +187,7 @@ def prepare_calls(
     # and a config is made for one stage. The nodes keep alive whatever is known by its id.
     known: dict[tuple[int, int, int, bool], StageCall] = {}
     calls: list[StageCall] = []
+    chains = _Chains()
     call: StageCall | None = None
     runner = policy = kind = conditional = None
     for node in nodes:
@@ -206,7 +208,7 @@ def prepare_calls(
         shared = not node.config and not layers
         call = known.get(alike) if shared else None
         if call is None:
-            call = _prepare(node, layers, faults)
+            call = _prepare(node, layers, chains, faults)
         calls.append(call)
         if shared and len(faults) == sound:
             known[alike] = call
@@ -215,7 +217,9 @@ def prepare_calls(
     return tuple(calls)
 
 
-def _prepare(node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo]) -> StageCall:
+def _prepare(
+    node: Node, layers: Sequence[Layer], chains: _Chains, faults: list[ContractErrorInfo]
+) -> StageCall:
     name, kind, policy = node.name, node.kind, node.policy
     if type(kind) is not StageKind:
         faults.append(_kind_fault(name, kind))
@@ -229,11 +233,9 @@ def _prepare(node: Node, layers: Sequence[Layer], faults: list[ContractErrorInfo
     applied = [layer for layer in layers if layer.applies_to(name, kind)]
     for layer in reversed(applied):
         policy = layer.configure(policy)
-    layered: Callable[[Invocation], Awaitable[StageOutput]] | None = None
+    layered: Layered | None = None
     if applied or policy.timeout is not None or policy.retry is not None:
-        layered = execute_attempts
-        for layer in reversed(applied):
-            layered = _wrap(layer, layered)
+        layered = chains.of(applied)
     return StageCall(kind, node.conditional, policy, body, make, layered)
 
 
@@ -311,17 +313,18 @@ async def execute_again(invocation: Invocation, output: StageOutput) -> StageOut
 async def _execute_within(timeout: float, invocation: Invocation) -> Any:
     run = invocation.run
     value: Any = None
-    with run.new_scope() as scope:
-        limit = TimeLimit(run.deadlines, scope, timeout)
-        run.time_limits[invocation.stage_name] = limit
+    context = invocation.context
+    stage, limits, deadlines = context.stage_name, run.time_limits, run.deadlines
+    with deadlines.new_scope() as scope:
+        limits[stage] = limit = TimeLimit(deadlines, scope, timeout)
         try:
-            value = await invocation.body(invocation.context)
+            value = await invocation.body(context)
         finally:
             limit.close()
-            del run.time_limits[invocation.stage_name]
+            del limits[stage]
     # Also when the body swallowed the cancellation: a late result is a timeout.
     if limit.passed:
-        raise StageTimeoutError(invocation.stage_name, timeout)
+        raise StageTimeoutError(stage, timeout)
     return value
 
 
@@ -374,9 +377,29 @@ def _give_up(output: StageOutput | None, error: Exception | None, note: str) -> 
     return output
 
 
-def _wrap(
-    layer: Layer, inner: Callable[[Invocation], Awaitable[StageOutput]]
-) -> Callable[[Invocation], Awaitable[StageOutput]]:
+class _Chains:
+    """The attempts of a stage with layers around them, made once for all stages with the same."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], Layered] = {}
+
+    def of(self, layers: Sequence[Layer]) -> Layered:
+        """Return the chain of *layers*, outermost first, which somebody keeps alive."""
+        key = tuple(map(id, layers))
+        chain = self._known.get(key)
+        if chain is None:
+            chain = execute_attempts
+            for layer in reversed(layers):
+                # Who only sets a policy has done so by now.
+                if not getattr(layer, "_only_configures", False):
+                    chain = _wrap(layer, chain)
+            self._known[key] = chain
+        return chain
+
+
+def _wrap(layer: Layer, inner: Layered) -> Layered:
     around = layer.around
 
     def call(invocation: Invocation) -> Awaitable[StageOutput]:

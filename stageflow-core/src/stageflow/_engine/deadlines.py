@@ -84,7 +84,11 @@ class TimeLimit:
 
 
 class Deadlines:
-    """All deadlines of one run, watched by one task that starts with the first of them."""
+    """All deadlines of one run, watched by one task that starts with the first of them.
+
+    Attributes:
+        new_scope: Makes a scope of this event loop, which anyio would look up each time.
+    """
 
     __slots__ = (
         "_clock",
@@ -96,11 +100,13 @@ class Deadlines:
         "_tasks",
         "_wakes",
         "_watching",
+        "new_scope",
     )
 
     def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
         self._clock = clock
         self._tasks = tasks
+        self.new_scope = type(tasks.cancel_scope)
         # The number decides between equal moments. An entry counts no more if its limit has
         # another moment by now.
         self._heap: list[tuple[float, int, TimeLimit]] = []

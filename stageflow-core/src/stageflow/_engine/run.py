@@ -303,11 +303,6 @@ class Run:
             self._deadlines = Deadlines(self.clock, self._tasks)
         return self._deadlines
 
-    def new_scope(self) -> anyio.CancelScope:
-        """Return a new scope of this event loop, which anyio would look up each time."""
-        assert self._tasks is not None
-        return type(self._tasks.cancel_scope)()
-
     def is_retryable(self, error: BaseException) -> bool:
         """Say whether another attempt could help against *error*."""
         return self.options.is_retryable(error)

@@ -132,14 +132,19 @@ class BaseInterceptor:
             invocation: The execution of the stage.
             proceed: Runs what stands further in, and the stage itself.
         """
+        # Who only sets a policy need not be waited for.
+        return proceed() if self._only_configures else self._look_on(invocation, proceed)
+
+    @property
+    def _only_configures(self) -> bool:
+        """Whether it stands around no stage in spite of all, having set the policy."""
         cls = type(self)
-        if (
-            cls.before is BaseInterceptor.before
+        return (
+            cls.around is BaseInterceptor.around
+            and cls.before is BaseInterceptor.before
             and cls.after is BaseInterceptor.after
             and cls.on_error is BaseInterceptor.on_error
-        ):
-            return proceed()  # who only sets a policy need not be waited for
-        return self._look_on(invocation, proceed)
+        )
 
     async def _look_on(self, invocation: Invocation, proceed: Proceed) -> StageOutput:
         stage, ctx = invocation.stage_name, invocation.pipeline_context

@@ -158,8 +158,10 @@ class _Tally:
         self.by_status[status] += 1
         self.retries += retries
         self.total += seconds
-        self.min = min(self.min, seconds)
-        self.max = max(self.max, seconds)
+        if seconds < self.min:  # noqa: PLR1730 - a call costs more
+            self.min = seconds
+        if seconds > self.max:  # noqa: PLR1730
+            self.max = seconds
         if raised is not None:
             self.errors[raised] += 1
 

@@ -38,7 +38,13 @@ CALLS = {
 ASIDE = {
     "openai-responses": [{"type": "message", "content": []}, {"type": "reasoning", "id": "r"}],
     "anthropic": [{"type": "text", "text": "Let me see."}, {"type": "thinking", "thinking": "…"}],
-    "gemini": [{"text": "Let me see."}, {"thought": True, "text": "…"}],
+    "gemini": [
+        {"text": "Let me see."},
+        {"thought": True, "text": "…"},
+        {"executableCode": {"language": "PYTHON", "code": "1 + 1"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}},
+        {"inline_data": {"mime_type": "image/png", "data": ""}},
+    ],
 }
 RESULTS = {
     "openai": {"role": "tool", "tool_call_id": "c1", "content": '{"sky": "grå"}'},

@@ -95,6 +95,28 @@ async def test_a_call_that_never_got_a_thread_gives_its_place_back():
     assert ran == []
 
 
+async def test_a_thread_that_was_given_up_makes_room_for_others():
+    threads = anyio.to_thread.current_default_thread_limiter()
+    known, threads.total_tokens = threads.total_tokens, 1
+    begun, end = threading.Event(), threading.Event()
+
+    def hang(given):
+        begun.set()
+        end.wait(10)
+
+    try:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call_handler, hang, None, None)
+                while not begun.is_set():
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            assert await call_handler(lambda given: "done", None, None) == "done"
+    finally:
+        end.set()
+        threads.total_tokens = known
+
+
 async def test_a_coroutine_that_comes_too_late_is_closed():
     go, working, made = threading.Event(), threading.Event(), []
 

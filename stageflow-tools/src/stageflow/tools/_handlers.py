@@ -147,7 +147,7 @@ async def _in_thread(call: Callable[[], Any], release: Callable[[], object]) -> 
                 _throw_away(given)
 
     try:
-        await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        await _run_in_thread(work)
     except BaseException:
         with lock:
             before, state = state, "given up" if state == "working" else "finished"
@@ -158,6 +158,19 @@ async def _in_thread(call: Callable[[], Any], release: Callable[[], object]) -> 
         raise
     (result,) = given
     return await result if inspect.isawaitable(result) else result
+
+
+async def _run_in_thread(work: Callable[[], None]) -> None:
+    # A thread that is given up must not keep one of the few places that all threads share, as it
+    # would on trio: handlers that hang would stop whatever else needs a thread, such as a store.
+    shared, borrower = anyio.to_thread.current_default_thread_limiter(), object()
+    await shared.acquire_on_behalf_of(borrower)
+    try:
+        await anyio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+        )
+    finally:
+        shared.release_on_behalf_of(borrower)
 
 
 def _throw_away(given: list[Any]) -> None:

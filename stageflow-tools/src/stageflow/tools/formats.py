@@ -22,6 +22,23 @@ __all__ = (
 )
 
 _MALFORMED: Final = "Malformed tool call"
+_GEMINI_PARTS: Final = frozenset(
+    {
+        "codeExecutionResult",
+        "code_execution_result",
+        "executableCode",
+        "executable_code",
+        "fileData",
+        "file_data",
+        "functionResponse",
+        "function_response",
+        "inlineData",
+        "inline_data",
+        "text",
+        "thought",
+    }
+)
+"""Keys of the parts of an answer that are no calls."""
 _INVALID: Final = "Invalid JSON arguments"
 
 
@@ -108,8 +125,8 @@ class ToolCallFormat:
         if self.call_type is not None:
             return bool(item.get("type", self.call_type) == self.call_type)
         # Parts of an answer that are none: they have no key of a call.
-        parts = self.result_style == "gemini" and ("text" in item or "thought" in item)
-        return not parts or any(wrapper in item for wrapper in self.wrappers)
+        other = self.result_style == "gemini" and not _GEMINI_PARTS.isdisjoint(item)
+        return not other or any(wrapper in item for wrapper in self.wrappers)
 
     def _read(self, call: Any, max_bytes: int | None) -> ParsedToolCall:
         if not isinstance(call, Mapping):

@@ -347,6 +347,16 @@ async def test_what_the_source_raises_is_why_the_asset_failed(backends):
     assert isinstance(raised.value.original, OSError)
 
 
+async def test_a_source_that_gives_nothing_to_iterate_over_is_told(backends):
+    @scatter(lambda: 5)
+    async def a(item):
+        return item
+
+    async with backends.open([a]) as store:
+        with pytest.raises(AssetFailedError, match="returned int, nothing to iterate over"):
+            await store.materialize("a")
+
+
 async def test_a_reader_is_found_by_its_name(backends, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\nnot json\n{"n": 2}\n')

@@ -272,7 +272,15 @@ def _imported(given: Any) -> Any:
 
 
 def _iterator(source: Iterable[Any] | AsyncIterable[Any]) -> Iterator[Any] | AsyncIterator[Any]:
-    return aiter(source) if isinstance(source, AsyncIterable) else iter(source)
+    if isinstance(source, AsyncIterable):
+        return aiter(source)
+    try:
+        return iter(source)
+    except TypeError as error:
+        raise ItemReaderError(
+            f"What gives the items returned {type(source).__name__}, nothing to iterate over.",
+            hint="Return a list or another iterable, or yield the items.",
+        ) from error
 
 
 async def _taken(reading: _Reading, n: int) -> list[Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stageflow.codec import Codec
+from stageflow.codec import Codec, CodecError
 from stageflow.context.views import read_only
 from support.values import (
     Account,
@@ -204,3 +207,37 @@ def test_validators_run_when_a_value_is_read():
     payload = codec.encode(Even(2)).replace(b"2}", b"-2}")
     with pytest.raises(ValueError, match="refused by the type 'Even'"):
         codec.decode(payload)
+
+
+@settings(deadline=None)
+@given(st.lists(storable_values, max_size=6), st.booleans())
+def test_encoded_together_they_are_as_each_by_itself(values: list[Any], roomy: bool) -> None:
+    codec = user_codec() if roomy else user_codec().with_limits(max_bytes=200, max_depth=3)
+
+    def told(encode: Callable[[], list[bytes]]) -> object:
+        try:
+            return encode()
+        except CodecError as error:
+            return type(error), str(error)
+
+    alone = told(lambda: [codec.encode(value, where="v") for value in values])
+    assert told(lambda: codec.encode_each(values, where="v")) == alone
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [math.nan, "\udc80", (1,), 10**5000, [[[[[]]]]], "x" * 300],
+    ids=["nan", "surrogate", "tuple", "long", "deep", "large"],
+)
+def test_one_that_is_odd_spoils_none_of_the_others(odd: Any) -> None:
+    codec = Codec(max_bytes=250, max_depth=4)
+    values = [{"n": 1}, {"odd": odd}, {"n": [2]}]
+    try:
+        alone = [codec.encode(value) for value in values]
+    except CodecError as error:
+        with pytest.raises(type(error)):
+            codec.encode_each(values)
+    else:
+        assert codec.encode_each(values) == alone
+    assert codec.encode_each(values[::2]) == [codec.encode(value) for value in values[::2]]
+    assert codec.encode_each([]) == []

@@ -161,7 +161,7 @@ class SqliteCheckpoints(SqliteRuns):
         gone = [utf8(key) for key in removed]
 
         def commit(connection: sqlite3.Connection) -> None:
-            seq, current, last = self._owned(connection, lease)
+            seq, current, last, last_event = self._owned(connection, lease)
             if gone:
                 connection.executemany(
                     "update run_entries set value = null where seq = ? and key = ?",
@@ -173,7 +173,7 @@ class SqliteCheckpoints(SqliteRuns):
                     [(seq, number, *entry) for number, entry in enumerate(written, last + 1)],
                 )
             if logged:
-                append_events(connection, seq, logged)
+                append_events(connection, seq, logged, last_event)
             if change is not None:
                 change(connection, seq, current)
 

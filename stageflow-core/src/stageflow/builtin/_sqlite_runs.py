@@ -24,6 +24,7 @@ __all__ = (
     "append_events",
     "as_text",
     "from_utf8",
+    "last_event",
     "put_metadata",
     "reschedule",
     "run_seq",
@@ -148,7 +149,11 @@ _CHECKPOINTS: Final = (
 SCHEMA: Final = Schema(component="runs", migrations=(_RECORDS, _CHECKPOINTS))
 
 _OWNED: Final = """
-    select seq, status, (select coalesce(max(number), 0) from run_entries where seq = runs.seq)
+    select
+        seq,
+        status,
+        (select coalesce(max(number), 0) from run_entries where seq = runs.seq),
+        (select coalesce(max(number), 0) from run_events where seq = runs.seq)
     from runs where run_id = ? and token = ? and expires_at is not null
 """
 # The empty text is before any time.
@@ -230,19 +235,20 @@ class SqliteRuns:
         }
 
     def _encode_events(self, events: Iterable[RunEvent]) -> list[EncodedEvent]:
-        encode = self._codec.encode
+        events = list(events)
+        encoded = self._codec.encode_each([event.data for event in events], where="data")
         return [
-            (as_text(event.type), event.at.isoformat(), encode(event.data, where="data"))
-            for event in events
+            (as_text(event.type), event.at.isoformat(), data)
+            for event, data in zip(events, encoded, strict=True)
         ]
 
-    def _owned(self, connection: sqlite3.Connection, lease: RunLease) -> tuple[int, str, int]:
-        """Return number and status of the run and the last number of its entries.
+    def _owned(self, connection: sqlite3.Connection, lease: RunLease) -> tuple[int, str, int, int]:
+        """Return number and status of the run and the last numbers of its entries and events.
 
         Raises:
             LeaseLostError: *lease* is no longer the run's.
         """
-        row: tuple[int, str, int] | None = connection.execute(
+        row: tuple[int, str, int, int] | None = connection.execute(
             _OWNED, (str(lease.run_id), lease.token)
         ).fetchone()
         if row is None:
@@ -313,16 +319,23 @@ def put_metadata(
     )
 
 
-def append_events(connection: sqlite3.Connection, seq: int, rows: Iterable[EncodedEvent]) -> int:
-    """Append to the log of the run and return the number of its last event."""
-    number: int = connection.execute(
+def last_event(connection: sqlite3.Connection, seq: int) -> int:
+    """Return the number of the last event of the run."""
+    row = connection.execute(
         "select coalesce(max(number), 0) from run_events where seq = ?", (seq,)
-    ).fetchone()[0]
-    numbered = [(seq, place, *row) for place, row in enumerate(rows, start=number + 1)]
+    ).fetchone()
+    return int(row[0])
+
+
+def append_events(
+    connection: sqlite3.Connection, seq: int, rows: Iterable[EncodedEvent], after: int
+) -> int:
+    """Append to the log of the run, after its last number, and return the one it has then."""
+    numbered = [(seq, place, *row) for place, row in enumerate(rows, start=after + 1)]
     connection.executemany(
         "insert into run_events (seq, number, type, at, data) values (?, ?, ?, ?, ?)", numbered
     )
-    return number + len(numbered)
+    return after + len(numbered)
 
 
 def as_text(text: Any) -> Any:

@@ -113,7 +113,7 @@ class SqliteWaits(SqliteRuns):
         now = self._clock.now().isoformat()
 
         def park(connection: sqlite3.Connection) -> bool:
-            seq, status, _ = self._owned(connection, lease)
+            seq, status, *_ = self._owned(connection, lease)
             opened = connection.execute(
                 "select wait_id from run_waits indexed by run_waits_open"
                 " where seq = ? and state = 'open'",

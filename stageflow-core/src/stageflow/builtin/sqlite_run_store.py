@@ -15,6 +15,7 @@ from stageflow.builtin._sqlite_runs import (
     Row,
     append_events,
     as_text,
+    last_event,
     put_metadata,
     run_seq,
     set_status,
@@ -175,7 +176,7 @@ class SqliteRunStore(SqliteCheckpoints, SqliteWaits, SqliteSharedValues):
             seq = run_seq(connection, run_id)
             if seq is None:
                 raise RunNotFoundError(run_id)
-            return append_events(connection, seq, rows)
+            return append_events(connection, seq, rows, last_event(connection, seq))
 
         return await self._database.write(append)
 

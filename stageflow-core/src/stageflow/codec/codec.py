@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, TypeVar, final, overload
 
 import attrs
@@ -144,6 +144,25 @@ class Codec:
             )
         return payload
 
+    def encode_each(self, values: Sequence[Any], *, where: str = "") -> list[bytes]:
+        """Return what `encode` makes of each value; many small ones cost less together.
+
+        Raises:
+            CodecError: As `encode` does for the first of them that cannot be stored.
+        """
+        if len(values) > 1 and _writes_long_integers_as_others_read_them():
+            try:
+                # Asked of all at once, for each of them lies one level deeper so.
+                if is_plain(
+                    list(values), self._types.by_type, self.max_depth + 1, self.max_bytes // 2
+                ):
+                    payloads = [_payload(_PLAIN_KEY, value) for value in values]
+                    if len(max(payloads, key=len)) <= self.max_bytes:
+                        return payloads
+            except (Faults, ValueError, RecursionError):
+                pass  # Each by itself it may do, and otherwise is told which does not.
+        return [self.encode(value, where=where) for value in values]
+
     def decode(self, data: bytes | str) -> Any:
         """Return the value that `encode` turned into *data*.
 
@@ -172,8 +191,7 @@ class Codec:
 
     def _encode(self, value: Any) -> bytes:
         rules, limits = self._types.by_type, (self.max_depth, self.max_bytes // 2)
-        # Python refuses integers of too many digits, so that others can read what it wrote.
-        if 0 < sys.get_int_max_str_digits() <= sys.int_info.default_max_str_digits:
+        if _writes_long_integers_as_others_read_them():
             try:
                 if is_plain(value, rules, *limits):
                     return _payload(_PLAIN_KEY, value)
@@ -218,6 +236,11 @@ class Codec:
 
     def _too_deep(self, message: str) -> CodecLimitError:
         return CodecLimitError(f"{message}.", limit="max_depth", allowed=self.max_depth)
+
+
+def _writes_long_integers_as_others_read_them() -> bool:
+    # Python refuses integers of too many digits, so that others can read what it wrote.
+    return 0 < sys.get_int_max_str_digits() <= sys.int_info.default_max_str_digits
 
 
 def _text_maker() -> Callable[[Any], str]:

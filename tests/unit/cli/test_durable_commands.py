@@ -517,7 +517,7 @@ def test_what_cannot_be_recovered_is_told_with_its_reason(project: Path, cli: Cl
     (project / "flow_x.py").unlink()
     done = cli("runs", "recover")
     assert done.status == 1
-    assert re.search(rf"{run_id[:8]} +failed", done.out)
+    assert re.search(rf"{run_id[:8]} +refused +SF902", done.out)
     assert "error SF902" in done.err
     again = cli("runs", "recover", "--json")
     assert again.json["runs"][0]["error"]["code"] == "SF902"
@@ -555,7 +555,13 @@ def test_a_run_of_another_process_is_asked_to_stop(project: Path, cli: Cli):
 
 def test_a_run_that_waits_is_cancelled_at_once(cli: Cli):
     cli("run", "flow_x.py:asking", "--detach")
-    assert cli("runs", "cancel", "last", "--json").json["status"] == "cancelled"
+    assert (
+        cli("runs", "cancel", "last", "--reason", "enough", "--json").json["status"] == "cancelled"
+    )
+    shown = cli("runs", "show")
+    assert "waits for the signal" not in shown.out
+    assert "1 cancelled" in shown.out
+    assert "enough" in shown.out.partition("stage ")[2]
 
 
 @pytest.mark.slow

@@ -273,11 +273,17 @@ def _tell_recovered(found: list[Recovery], stream: TextIO, *, json: bool, debug:
     if not found:
         out.line(" No run is left without a process.")
     for each in found:
-        status = "failed" if each.outcome is None else each.outcome.status
+        short = str(each.run_id)[:8]
+        if each.outcome is None:
+            # It is as it was: it has not failed, and may go on elsewhere.
+            code = getattr(each.error, "code", type(each.error).__name__)
+            refused = out.paint(f"{'refused':<9}", "red")
+            out.line(f"   {short}  {refused}  {code}")
+            continue
+        status = each.outcome.status
         shown = out.paint(f"{status:<9}", STATUS_STYLES[status])
-        kept = 0 if each.outcome is None else len(each.outcome.restored)
-        name = "" if each.outcome is None else one_line(each.outcome.pipeline_name)
-        out.line(f"   {str(each.run_id)[:8]}  {shown}  {name}  {plural(kept, 'stage')} kept")
+        name, kept = one_line(each.outcome.pipeline_name), len(each.outcome.restored)
+        out.line(f"   {short}  {shown}  {name}  {plural(kept, 'stage')} kept")
     errors = [error for each in failed if (error := _error_of(each)) is not None]
     if errors:
         tell(Terminal(sys.stderr), errors, debug=debug)

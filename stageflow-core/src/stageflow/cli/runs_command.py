@@ -146,6 +146,8 @@ def show_command(
         story = RunStory()
         for event in log:
             story.note(event.type, {"timestamp": event.at.isoformat(), **(event.data or {})})
+        if record.status in {"failed", "cancelled"}:
+            story.close(str(record.get("reason") or record.error or ""))
         if json:
             _write_document(stream, record, story, standing, log if events else None)
             return

@@ -217,6 +217,13 @@ class RunStory:
             self.failed.append(stage)
         self.counts[status] += 1
 
+    def close(self, reason: str) -> None:
+        """Note that the run has ended, which nobody was there to tell: no stage goes on."""
+        for stage in self.running.values():
+            stage.status, stage.note = "cancel", reason
+            self.counts["cancel"] += 1
+        self.running.clear()
+
     def ending(self) -> str:
         """Return how many stages ended how, in words."""
         words = {"ok": "done", "skip": "skipped", "cancel": "cancelled", "fail": "failed"}

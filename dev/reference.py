@@ -39,7 +39,7 @@ RANGES = {
     "SF2": "Settings and plugins",
     "SF3": "Runs",
     "SF4": "Contracts, stores and sinks",
-    "SF5": "Tools",
+    "SF5": "Tools, and plugins that keep things elsewhere",
     "SF6": "Helpers",
     "SF7": "Assets",
     "SF8": "Function pipelines",

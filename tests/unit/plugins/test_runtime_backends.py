@@ -574,7 +574,7 @@ async def test_the_settings_switch_wide_events_on(tmp_path: Path):
         runtime = Runtime.from_settings(directory=tmp_path, arguments=settings, event_sink=sink)
         async with runtime:
             await runtime.run(pipeline)
-        return [type for type, _ in sink.events if type.endswith(".wide")]
+        return [told for told in sink.types() if told.endswith(".wide")]
 
     both = {"emit_stage_wide_events": True, "emit_pipeline_wide_event": True}
     assert await told_by({}) == []

@@ -11,6 +11,7 @@ from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.contracts.storage import StorageFullError
 from stageflow.runtime import Runtime
 from stageflow.testing.faults import Faults, FaultyStore
+from support.runs import RememberingSink
 
 pytestmark = pytest.mark.anyio
 
@@ -34,3 +35,20 @@ async def test_a_time_limit_keeps_nobody_waiting_where_every_stage_is_restored()
             outcome = await runtime.resume(record.run_id)
 
     assert (outcome.status, outcome.restored, ran) == ("completed", ("only",), ["only"])
+
+
+async def test_a_run_that_leaves_to_wait_is_summed_up_once_when_it_ends():
+    sink = RememberingSink()
+
+    async def asks(ctx):
+        return {"answer": await ctx.wait_for("go")}
+
+    graph = Pipeline("p").with_stage("asks", asks, StageKind.WORK)
+    built = graph.build(emit_pipeline_wide_event=True)
+    async with Runtime(run_store=MemoryRunStore(), event_sink=sink) as runtime:
+        left = await runtime.run(built, park=True)
+        assert (left.status, sink.of("pipeline.wide")) == ("waiting", [])
+
+        await runtime.signal(left.run_id, "go", 1)
+
+    assert [wide["status"] for wide in sink.of("pipeline.wide")] == ["OK"]

@@ -662,7 +662,8 @@ class Run:
         self._stopping = self._stopping or status
         if self._announcer is not None:
             self._announcer.run_ended(status, self._end_facts(status))
-            self._announcer.summarise_run()
+            if status != "waiting":  # it has not ended; somebody will sum it up who goes on with it
+                self._announcer.summarise_run()
 
     async def _clean_up(self) -> None:
         timeout = self.options.cleanup_timeout

@@ -180,7 +180,7 @@ async def measure_resuming(folder: Path, size: int) -> float:
     began: list[float] = []
     missing = size // 100
 
-    async def late(ctx: StageContext) -> None:
+    async def late(_ctx: StageContext) -> None:
         began.append(time.perf_counter())
         if len(began) <= missing:
             raise ValueError("not yet")

@@ -25,7 +25,7 @@ async def talk(folder: Path, *, clock: Clock | None = None) -> tuple[list[Heard]
         clock: Source of time.
     """
     clock = clock or SystemClock()
-    folder.mkdir(parents=True, exist_ok=True)
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     collector = Collector()
     exporter = CompositeExporter(
         [JSONFileExporter(folder / "events.jsonl", append=False), collector]

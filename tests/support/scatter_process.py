@@ -38,11 +38,13 @@ async def count_numbers(folder: Path, items: int, page: int) -> dict[str, Any]:
 
     data = FilesIOManager(folder / "data")
     run_store = SqliteRunStore(folder / "runs.sqlite3", synchronous="normal")
-    async with Runtime(run_store=run_store, event_sink=None) as runtime:
-        async with AssetStore([numbers], runtime, io_manager=data, lease=LEASE, poll=0.05) as store:
-            done = await store.materialize("numbers")
-            assert done.record is not None
-            return {"gathered": await store.get("numbers"), **done.record.metadata}
+    async with (
+        Runtime(run_store=run_store, event_sink=None) as runtime,
+        AssetStore([numbers], runtime, io_manager=data, lease=LEASE, poll=0.05) as store,
+    ):
+        done = await store.materialize("numbers")
+        assert done.record is not None
+        return {"gathered": await store.get("numbers"), **done.record.metadata}
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ async def apply_migrations(
     Raises:
         StorageBusyError: That was too short.
         DatabaseAccessError: The role may not make tables.
+        StorageVersionError: They are newer than all steps that are known here.
     """
     schema = database.schema
 
@@ -148,7 +149,9 @@ async def apply_migrations(
             f"stageflow.migrate.{schema}",
             timeout=patience + 5.0,
         )
-        steps = pending_steps(await _applied(connection, schema), until=until)
+        applied = await _applied(connection, schema)
+        _check_not_newer(database, applied)
+        steps = pending_steps(applied, until=until)
         if not steps or dry_run:
             return steps
         await connection.execute(f"create schema if not exists {quoted(schema)}")
@@ -190,8 +193,14 @@ async def prepare_schema(database: Database, *, migrate: bool) -> None:
     found = max(versions, default=0)
     if found < OLDEST_VERSION:
         raise SchemaOutdatedError(database.label, found=found, oldest=OLDEST_VERSION)
-    too_new = [version for version, phase in applied if phase == "post"]
-    if found > NEWEST_VERSION + 1 or max(too_new, default=0) > NEWEST_VERSION:
+    _check_not_newer(database, applied)
+
+
+def _check_not_newer(database: Database, applied: Sequence[tuple[int, str]]) -> None:
+    # The `pre` step of the next version is made to be borne by this one.
+    newest = max((version - (phase == "pre") for version, phase in applied), default=0)
+    if newest > NEWEST_VERSION:
+        found = max(version for version, _ in applied)
         raise StorageVersionError(
             database.label, component="Stageflow", found=found, supported=NEWEST_VERSION
         )

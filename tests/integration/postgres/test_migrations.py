@@ -324,3 +324,12 @@ def test_the_command_tells_what_is_wrong(project, monkeypatch):
     monkeypatch.delenv("DATABASE_URL")
     result = call()
     assert (result.exit_code, "SF205" in result.output) == (2, True)
+
+
+def test_the_command_leaves_tables_that_are_newer_than_itself(project, server):
+    assert call().exit_code == 0
+    newer = "insert into stageflow.schema_versions (version, phase) values (3, 'pre'), (3, 'post')"
+    statement(server, newer, database=project)
+    for arguments in ((), ("--dry-run",)):
+        result = call(*arguments)
+        assert (result.exit_code, "SF486" in result.output) == (2, True), result.output

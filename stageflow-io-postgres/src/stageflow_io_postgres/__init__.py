@@ -6,6 +6,7 @@ from stageflow_io_postgres.database import Database
 from stageflow_io_postgres.error_normalizer import PostgresErrorNormalizer
 from stageflow_io_postgres.errors import (
     AsyncioOnlyError,
+    CertificateFileError,
     DatabaseAccessError,
     DatabaseRefusedError,
     OutcomeUnknownError,
@@ -30,6 +31,7 @@ from stageflow_io_postgres.settings import PostgresSettings
 
 __all__ = (
     "AsyncioOnlyError",
+    "CertificateFileError",
     "Database",
     "DatabaseAccessError",
     "DatabaseRefusedError",

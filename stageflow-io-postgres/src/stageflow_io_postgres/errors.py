@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar, Final
 
 from stageflow.contracts.storage import (
@@ -23,6 +24,7 @@ from stageflow.errors import ConfigurationError
 
 __all__ = (
     "AsyncioOnlyError",
+    "CertificateFileError",
     "DatabaseAccessError",
     "DatabaseRefusedError",
     "OutcomeUnknownError",
@@ -59,7 +61,7 @@ class DatabaseAccessError(StorageError):
 
     def __init__(self, storage: str, told: str, *, sqlstate: str | None = None) -> None:
         super().__init__(
-            f"{storage} does not let this role do that: {told}.",
+            f"{storage} refuses access: {told}.",
             storage=storage,
             hint="Check user, password and database, and what has been granted to the role.",
         )
@@ -143,6 +145,26 @@ class ResourceKindError(ConfigurationError):
             ' use = "postgres".',
         )
         self.resource = resource
+
+
+class CertificateFileError(ConfigurationError):
+    """A file of certificates, or the key beside it, cannot be used.
+
+    Attributes:
+        field: The setting that names it.
+        path: Where it is looked for.
+    """
+
+    code = "SF387"
+
+    def __init__(self, field: str, path: Path, told: str) -> None:
+        super().__init__(
+            f"The file of `{field}`, {path}, cannot be used: {told.rstrip('.')}.",
+            hint="It has to be there, to be readable, and to be in PEM; a `tls_certificate` has"
+            " its key in the same file or in `tls_key`.",
+        )
+        self.field = field
+        self.path = path
 
 
 #: What the server's codes stand for, by the whole code or by its class, the first two characters.
@@ -244,8 +266,9 @@ def _of_server(error: Exception, storage: str) -> StorageError:
 
 
 def _unavailable(storage: str, told: str) -> StorageUnavailableError:
+    hint = "Is the server running, and are host and port right?"
+    if "SSL" in told or "certificate" in told:
+        hint = "Has the server TLS, and a certificate that `tls` and `tls_ca` accept?"
     return StorageUnavailableError(
-        f"{storage} cannot be reached: {told.rstrip('.')}.",
-        storage=storage,
-        hint="Is the server running, and are host and port right?",
+        f"{storage} cannot be reached: {told.rstrip('.')}.", storage=storage, hint=hint
     )

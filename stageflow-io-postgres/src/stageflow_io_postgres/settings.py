@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 
 from stageflow.plugins import Secret
+from stageflow_io_postgres.errors import CertificateFileError
 
 __all__ = ("PostgresSettings", "TlsMode")
 
 TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
 _SCHEMES: Final = ("postgresql", "postgres")
+_HOST: Final = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
+_LAST_PORT: Final = 65535
 _LONGEST_NAME: Final = 63
 _positive: Final[Any] = attrs.validators.gt(0)
 
 
 def _is_dsn(_: object, __: attrs.Attribute[Secret | None], dsn: Secret | None) -> None:
-    # Neither message quotes the DSN: a password may stand in it.
-    if dsn is None:
-        return
-    try:
-        parts = urlsplit(dsn.reveal())
-        # Attributes that are read only now are parsed only now.
-        is_known = parts.scheme in _SCHEMES and (parts.port or 0) >= 0
-    except ValueError:
-        is_known = "," in dsn.reveal()  # several hosts with ports are no URL of the standard
-    if not is_known:
+    # The message does not quote the DSN: a password may stand in it.
+    if dsn is not None and not _is_address(dsn.reveal()):
         raise ValueError(
             "expected postgresql://user:password@host:port/database, with special characters"
             " in it written as %40 and the like; `password` takes them as they are"
         )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    user, _, hosts = parts.netloc.rpartition("@")
+    # A password with one of @/?# as it is ends too early: the rest of it would be taken for the
+    # place, which messages tell.
+    behind = parts.path + parts.query if parts.netloc else ""
+    if parts.scheme not in _SCHEMES or parts.fragment or "@" in user + behind:
+        return False
+    matches = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    return all(match and int(match["port"] or 0) <= _LAST_PORT for match in matches)
 
 
 def _is_identifier(_: object, field: attrs.Attribute[str], name: str) -> None:
@@ -82,7 +95,8 @@ class PostgresSettings:
     dsn: Secret | None = attrs.field(default=None, validator=_is_dsn)
     host: str | None = None
     port: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.in_(range(1, 65536)))
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.in_(range(1, _LAST_PORT + 1))),
     )
     user: str | None = None
     password: Secret | None = None
@@ -120,22 +134,21 @@ class PostgresSettings:
     def _place(self) -> str:
         parts = SplitResult("", "", "", "", "")
         if self.dsn is not None:
-            try:
-                parts = urlsplit(self.dsn.reveal())
-            except ValueError:
-                return "at the given DSN"
+            parts = urlsplit(self.dsn.reveal())
         host = parts.netloc.rpartition("@")[2]
         if self.host is not None or self.port is not None or not host:
-            host = f"{self.host or host.partition(':')[0] or 'default host'}:{self.port or 5432}"
+            named = self.host or re.sub(":[0-9]*$", "", host) or "default host"
+            host = f"{named}:{self.port or 5432}"
         return f"{host}/{self.database or unquote(parts.path.lstrip('/')) or 'default database'}"
 
     def secrets(self) -> frozenset[str]:
         """Return the texts that no message may show."""
         texts = {each.reveal() for each in (self.dsn, self.password) if each is not None}
         if self.dsn is not None:
-            userinfo = self.dsn.reveal().partition("://")[2].rpartition("@")[0]
-            written = userinfo.partition(":")[2]
+            parts = urlsplit(self.dsn.reveal())
+            written = parts.netloc.rpartition("@")[0].partition(":")[2]
             texts |= {written, unquote(written)}
+            texts |= {value for name, value in parse_qsl(parts.query) if "password" in name}
         return frozenset(texts - {""})
 
     def connect_arguments(self) -> dict[str, Any]:
@@ -179,9 +192,21 @@ class PostgresSettings:
             return False
         if mode == "prefer":
             return "prefer"
-        context = ssl.create_default_context(cafile=self.tls_ca and str(self.tls_ca))
+        with _names_file("tls_ca", self.tls_ca):
+            context = ssl.create_default_context(cafile=self.tls_ca and str(self.tls_ca))
         context.check_hostname = mode == "verify-full"
         context.verify_mode = ssl.CERT_NONE if mode == "require" else ssl.CERT_REQUIRED
         if self.tls_certificate is not None:
-            context.load_cert_chain(self.tls_certificate, self.tls_key)
+            with _names_file("tls_certificate", self.tls_certificate):
+                context.load_cert_chain(self.tls_certificate, self.tls_key)
         return context
+
+
+@contextmanager
+def _names_file(field: str, path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # which errors of TLS are, too; none of them names the file
+        if path is None:
+            raise
+        raise CertificateFileError(field, path, error.strerror or str(error)) from error

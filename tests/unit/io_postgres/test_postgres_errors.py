@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 import pytest
 
@@ -72,6 +74,19 @@ def test_the_servers_code_decides(code, kind):
 )
 def test_what_the_driver_finds_itself_is_told_apart(error, kind):
     assert type(translation(error, "x")) is kind
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ssl.SSLCertVerificationError("certificate verify failed: self-signed certificate"),
+        ConnectionError('PostgreSQL server at "h:5432" rejected SSL upgrade'),
+    ],
+)
+def test_what_fails_because_of_tls_says_what_sets_it(error):
+    meant = translation(error, "x")
+    assert type(meant) is StorageUnavailableError
+    assert "`tls" in meant.hint
 
 
 def test_what_is_none_of_the_drivers_stays_as_it_is():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stageflow.plugins import Secret
+from stageflow_io_postgres.errors import CertificateFileError
 from stageflow_io_postgres.migrations import pending_steps
 from stageflow_io_postgres.queries import load_queries, quoted
 from stageflow_io_postgres.settings import PostgresSettings
@@ -44,6 +45,7 @@ def test_whatever_is_in_an_address_its_label_shows_no_password(password):
         ({"host": "h", "database": "d"}, "h:5432/d"),
         ({"dsn": Secret("postgres://a,b:1/x")}, "a,b:1/x"),
         ({"dsn": Secret("postgresql://u@h:1/x"), "port": 2}, "h:2/x"),
+        ({"dsn": Secret("postgresql://u@[::1]:1/x"), "port": 2}, "[::1]:2/x"),
         ({"dsn": Secret("postgresql://u@h:1/x"), "host": "g", "database": "y"}, "g:5432/y"),
         ({"host": "/run/postgresql"}, "/run/postgresql:5432/default database"),
     ],
@@ -52,11 +54,60 @@ def test_messages_call_a_database_by_its_place(given, label):
     assert PostgresSettings(**given).label == f"PostgreSQL {label}, schema 'stageflow'"
 
 
-@pytest.mark.parametrize("text", ["", "mysql://h/d", "h:5432", "postgresql://h:notaport/secret"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "mysql://h/d", "h:5432", "postgresql://h:notaport/secret", "postgresql://h:70000/d"),
+        *("postgresql://a:1,b:secret/d", "postgresql://u:p[secret,@h/d"),
+        # As they stand, the address ends in the middle of the password.
+        *("postgresql://u:12/secret@h/d", "postgresql://u:12?secret@h/d"),
+        *("postgresql://u:12#secret@h/d", "postgresql://u:,12/secret@h/d"),
+        *("postgresql://u:1@secret@h/d", "postgresql://u:1@secret/2@h/d"),
+    ],
+)
 def test_what_is_no_address_is_refused_and_not_quoted(text):
     with pytest.raises(ValueError, match="postgresql://") as caught:
         dsn(text)
     assert "secret" not in str(caught.value)
+
+
+@given(st.text("ab1@:/?#[],%&=", min_size=1))
+def test_a_password_that_is_not_written_as_it_should_be_is_refused_or_kept_secret(password):
+    try:
+        told = dsn(f"postgresql://me:<{password}>@db.example:5433/runs").label
+    except ValueError as error:
+        told = str(error)
+    assert not {"<", ">"} & {*told}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("postgresql://u@[::1]:5432,[::2]:5432/d", "postgresql://u:p@h1:1,h2/d"),
+        *("postgres://", "postgresql:///d?host=/run/postgresql&user=me@example"),
+        "postgresql://u@%2Frun%2Fpostgresql/d",
+    ],
+)
+def test_an_address_may_name_several_hosts_a_socket_or_nothing(text):
+    assert dsn(text).connect_arguments()["dsn"] == text
+
+
+def test_a_password_among_the_parameters_of_an_address_is_a_secret_too():
+    settings = dsn("postgresql://h/d?user=u&password=a%2Fword&sslpassword=other")
+    assert {"a/word", "other"} <= settings.secrets()
+
+
+@pytest.mark.parametrize("field", ["tls_ca", "tls_certificate"])
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path, field):
+    for content in (None, "no certificate"):
+        path = tmp_path / "there.pem"
+        if content is not None:
+            path.write_text(content)
+        settings = PostgresSettings(**{field: path})
+        with pytest.raises(CertificateFileError, match="SF387") as caught:
+            settings.connect_arguments()
+        assert (caught.value.field, caught.value.path) == (field, path)
+        assert str(path) in caught.value.message
 
 
 @pytest.mark.parametrize(

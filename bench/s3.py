@@ -62,22 +62,31 @@ async def at_once(call: Callable[[int], Awaitable[object]], count: int = 320) ->
 
 
 async def compared(pairs: dict[str, tuple[Work, Work]], turns: int) -> dict[str, Any]:
-    """Return seconds of the bare client and of Stageflow, by what was measured."""
+    """Return seconds of the bare client and of Stageflow, by what was measured.
+
+    Beside those on the clock stand those of this process on a processor: other work on the machine
+    changes them less.
+    """
     found: dict[str, Any] = {}
     for name, (bare, ours) in pairs.items():
         times: tuple[list[float], list[float]] = ([], [])
+        work: tuple[list[float], list[float]] = ([], [])
         for turn in range(turns + 1):
             order = (0, 1) if turn % 2 else (1, 0)
             for place in order:
-                began = time.perf_counter()
+                began, worked = time.perf_counter(), time.process_time()
                 await (bare, ours)[place]()
                 if turn:  # the first one warms up
                     times[place].append(time.perf_counter() - began)
+                    work[place].append(time.process_time() - worked)
         medians = [statistics.median(each) for each in times]
+        processor = [statistics.median(each) for each in work]
         found[name] = {
             "bare_s": round(medians[0], 4),
             "ours_s": round(medians[1], 4),
             "ratio": round(medians[0] / medians[1], 2),
+            "bare_cpu_s": round(processor[0], 4),
+            "ours_cpu_s": round(processor[1], 4),
             "wanted": WANTED[name],
         }
     return found
@@ -201,7 +210,7 @@ async def interfaces(store: Any) -> dict[str, float]:
         ),
         "put_async": lambda n: obstore.put_async(store, f"bare/{n}", SMALL),
     }
-    found = {}
+    found: dict[str, float] = {}
     for name, call in calls.items():
         await at_once(call)
         times = []

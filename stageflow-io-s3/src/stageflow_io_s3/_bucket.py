@@ -245,7 +245,7 @@ class Bucket:
     def list_page(self, prefix: str, after: str = "", size: int = 1_000) -> ListedPage:
         """Return objects whose keys begin with *prefix* and come after *after*, by their keys."""
         if self.requests is not None:
-            return next(self.requests.list_pages(prefix, after, size, 1))
+            return self.requests.list_page(prefix, after, size)
         import obstore
 
         folder = prefix.rpartition("/")[0] or None
@@ -265,15 +265,17 @@ class Bucket:
         return ListedPage(found[:size], len(found) <= size)
 
     def list_pages(self, prefix: str, after: str, size: int, most: int) -> ListedPage:
-        """Return what so many pages hold at most; each is parsed while the next one is fetched."""
+        """Return what *most* pages hold at most, of *size* objects each."""
         if self.requests is None:
             return self.list_page(prefix, after, size * most)
         objects: list[ListedObject] = []
-        is_last = True
-        for page in self.requests.list_pages(prefix, after, size, most):
+        for _ in range(most):
+            page = self.list_page(prefix, after, size)
             objects += page.objects
-            is_last = page.is_last
-        return ListedPage(objects, is_last)
+            if page.is_last or not page.objects:
+                return ListedPage(objects, is_last=True)
+            after = page.objects[-1].key
+        return ListedPage(objects, is_last=False)
 
     def list_all(self, prefix: str) -> Iterator[ListedObject]:
         """Give every object whose key begins with *prefix*, in the order of the keys."""

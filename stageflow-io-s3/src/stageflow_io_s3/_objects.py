@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -48,14 +49,15 @@ class ListingSource(Source[str]):
         bucket, suffix = self._settings.bucket, self._settings.suffix
         while True:
             objects, is_last = await self._page(position, n - len(items))
-            for found in objects:
-                if len(items) == n:
-                    return Got(items, position)
-                position = key = found.key
-                if key.endswith(suffix) and key[-1] != "/":
-                    items.append(_item(bucket, found))
-            if is_last:
+            fitting = (it for it in objects if it.key.endswith(suffix) and it.key[-1] != "/")
+            chosen = list(islice(fitting, n - len(items)))
+            items += [_item(bucket, found) for found in chosen]
+            last = objects[-1] if objects else None
+            if len(items) == n and chosen[-1] is not last:
+                return Got(items, chosen[-1].key)
+            if last is None or is_last:
                 return Got(items, None)
+            position = last.key
             if len(items) == n:
                 return Got(items, position)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import anyio
@@ -177,10 +178,17 @@ class StoreItemReader(ABC, Generic[C, P]):
             await source.close()
 
     def _configured(self, config: Mapping[str, Any]) -> C:
-        from stageflow.plugins import make_settings
-
         kind: type[C] = type(self._settings)
         ours = {field.name: getattr(self._settings, field.name) for field in attrs.fields(kind)}
         set_here = {name: value for name, value in ours.items() if value is not None}
         values = {**set_here, **config}
-        return make_settings().structurer.structure(values, kind, ("item_readers", self.name))
+        made: C = _structurer().structure(values, kind, ("item_readers", self.name))
+        return made
+
+
+@cache
+def _structurer() -> Any:
+    """Return what makes settings of values; it learns of each kind but once."""
+    from stageflow.plugins import make_settings
+
+    return make_settings().structurer

@@ -346,23 +346,15 @@ class S3IOManager:
             data = serializer.encode(value, **opts)
             attributes[_CRC] = f"{zlib.crc32(data):08x}"
             return _Body(data, len(data), attributes)
-        spool = cast(
-            "BinaryIO",
-            tempfile.SpooledTemporaryFile(max_size=self._settings.part_size),  # noqa: SIM115
-        )
+        # A value of little more than one part is spared the way over the disk.
+        file = _Spool(self._settings.part_size * 3 // 2)
         try:
-            file = _Summed(spool)
             write_value(serializer, value, cast("BinaryIO", file), **opts)
             attributes[_CRC] = f"{file.crc:08x}"
-            spool.flush()
-            spool.seek(0)
-            if file.size < self._settings.part_size:
-                with spool:
-                    return _Body(spool.read(), file.size, attributes)
+            return _Body(file.content(), file.size, attributes)
         except BaseException:
-            spool.close()
+            file.close()
             raise
-        return _Body(spool, file.size, attributes)
 
     def _store_small(self, key: str, make: Callable[[], _Body]) -> _Body | None:
         """Store a value if one request is enough; else return what is to be stored."""
@@ -482,18 +474,37 @@ class S3IOManager:
         return f"S3IOManager({self._bucket.name!r})"
 
 
-class _Summed:
-    """A file that is written, and the checksum of what was."""
+class _Spool:
+    """A file that is written, in memory until it has more than *most* bytes; and its checksum."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, most: int) -> None:
+        self._file: Any = io.BytesIO()
+        self._left = most
         self.crc = 0
         self.size = 0
 
     def write(self, data: Any) -> int:
+        count = memoryview(data).nbytes
         self.crc = zlib.crc32(data, self.crc)
-        self.size += len(data)
-        return self._file.write(data)
+        self.size += count
+        if count > self._left and isinstance(self._file, io.BytesIO):
+            memory = self._file
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever takes it closes it
+            self._file.write(memory.getbuffer())
+        self._left -= count
+        self._file.write(data)
+        return count
+
+    def content(self) -> bytes | BinaryIO:
+        """Return what was written; a file stands at its beginning."""
+        if isinstance(self._file, io.BytesIO):
+            return self._file.getvalue()  # shares its memory
+        self._file.flush()
+        self._file.seek(0)
+        return cast("BinaryIO", self._file)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _closing:  # noqa: N801 - it is used as a function

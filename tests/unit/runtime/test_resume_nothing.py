@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import anyio
 import attrs
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from stageflow import Pipeline, StageKind
 from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.contracts.storage import StorageFullError
+from stageflow.events.schemas import EVENTS
 from stageflow.runtime import Runtime
 from stageflow.testing.faults import Faults, FaultyStore
 from support.runs import RememberingSink
@@ -52,3 +55,32 @@ async def test_a_run_that_leaves_to_wait_is_summed_up_once_when_it_ends():
         await runtime.signal(left.run_id, "go", 1)
 
     assert [wide["status"] for wide in sink.of("pipeline.wide")] == ["OK"]
+
+
+async def test_the_log_of_a_run_that_nobody_runs_ends_with_its_cancellation():
+    async def works(ctx):
+        return {"n": 1}
+
+    async def asks(ctx):
+        await ctx.wait_for("go")
+
+    graph = Pipeline("p").with_stage("works", works, StageKind.WORK)
+    graph = graph.with_stage("asks", asks, StageKind.WORK, dependencies=("works",))
+    user = UUID(int=7)
+    store = MemoryRunStore()
+    async with Runtime(run_store=store) as runtime:
+        left = await runtime.run(graph, park=True, user_id=user)
+
+        assert await runtime.cancel(left.run_id, "nobody answers")
+
+        assert (await store.get_run(left.run_id)).status == "cancelled"
+        last = (await store.read_events(left.run_id))[-1]
+    assert last.type == "pipeline.cancelled"
+    assert EVENTS.faults(last.type, last.data) == ()
+    told = {key: last.data[key] for key in ("reason", "user_id", "pipeline_name", "stage_counts")}
+    assert told == {
+        "reason": "nobody answers",
+        "user_id": str(user),
+        "pipeline_name": "p",
+        "stage_counts": {"ok": 1, "skip": 0, "cancel": 0, "fail": 0},
+    }

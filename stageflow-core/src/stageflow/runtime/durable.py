@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal, get_args
 from urllib.parse import unquote
 from uuid import UUID
@@ -26,7 +28,7 @@ from stageflow.context import ContextSnapshot, PipelineContext
 from stageflow.contracts.checkpoints import LeaseHeldError, LeaseLostError, RunLease
 from stageflow.contracts.clock import Clock
 from stageflow.contracts.logs import get_logger
-from stageflow.contracts.run_store import RunEvent, RunStatus, RunStoreCapabilities
+from stageflow.contracts.run_store import RunEvent, RunRecord, RunStatus, RunStoreCapabilities
 from stageflow.errors import ConfigurationError, RunError, did_you_mean
 from stageflow.runtime.owners import is_gone, this_process
 
@@ -38,6 +40,7 @@ __all__ = (
     "RunDocument",
     "RunNotResumableError",
     "Tenure",
+    "cancelled_event",
     "check_durability",
     "take_lease",
 )
@@ -54,6 +57,7 @@ _PAGE: Final = 5000
 _ENDS: Final = frozenset({"stage.completed", "stage.skipped", "stage.cancelled", "stage.failed"})
 _RUN: Final = "run"
 _PLAN: Final = "plan"
+_IDS: Final = ("request_id", "session_id", "user_id", "org_id", "interaction_id")
 
 
 class DurabilityError(ConfigurationError):
@@ -159,6 +163,44 @@ class RunDocument:
         context = PipelineContext(snapshot=snapshot, event_sink=None, **fields)
         context.identify(run_id)
         return context
+
+
+def cancelled_event(
+    record: RunRecord,
+    document: RunDocument | None,
+    counts: Mapping[str, int],
+    reason: str,
+    now: datetime,
+) -> RunEvent:
+    """Return `pipeline.cancelled` for a run that is cancelled where nobody runs it.
+
+    Args:
+        record: The run's.
+        document: What it was started with; None if that was not kept.
+        counts: How many stages ended with each status.
+        reason: Why it is cancelled.
+        now: When.
+    """
+    snapshot = {} if document is None else document.fields["snapshot"]
+    ids = dict(snapshot.get("run_id") or {})
+    data = {
+        "pipeline_run_id": str(record.run_id),
+        **{name: ids.get(name) for name in _IDS},
+        "pipeline_name": record.metadata.get("pipeline_name", ""),
+        "topology": record.topology,
+        "execution_mode": record.execution_mode,
+        "service": record.service,
+        "timestamp": now.isoformat(),
+        "status": "cancelled",
+        "started_at": record.created_at.isoformat(),
+        "ended_at": now.isoformat(),
+        "duration_ms": (now - record.created_at).total_seconds() * 1000.0,
+        "stage_counts": {each: counts.get(each, 0) for each in ("ok", "skip", "cancel", "fail")},
+        "error": None,
+        "failed_stage": None,
+        "reason": reason,
+    }
+    return RunEvent(type="pipeline.cancelled", data=data, at=now)
 
 
 async def take_lease(
@@ -279,6 +321,15 @@ class Tenure:
         value = self._known.get(_PLAN)
         return (
             [] if value is None else changes(self.ledger.codec.decode(value), fingerprint_of(plan))
+        )
+
+    def count_kept(self) -> Counter[str]:
+        """Return how many stages are known to have ended with each status."""
+        decode = self.ledger.codec.decode
+        return Counter(
+            decode(value)["status"]
+            for key, value in self._known.items()
+            if key.startswith("stage/")
         )
 
     async def go_on(self, plan: Plan, on_change: OnChange) -> None:

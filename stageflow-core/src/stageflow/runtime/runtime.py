@@ -27,7 +27,9 @@ from stageflow.contracts.clock import Clock, SystemClock
 from stageflow.contracts.event_sink import EventSink
 from stageflow.contracts.logs import get_logger
 from stageflow.contracts.run_store import (
+    RunEvent,
     RunNotFoundError,
+    RunRecord,
     RunStatus,
     RunStore,
     RunStoreCapabilities,
@@ -46,6 +48,7 @@ from stageflow.runtime.durable import (
     RunDocument,
     RunNotResumableError,
     Tenure,
+    cancelled_event,
     check_durability,
     take_lease,
 )
@@ -612,8 +615,19 @@ class Runtime:
         if record is None or record.status.is_final:
             await store.release_lease(lease)  # it has just ended
             return False
-        await store.commit(lease, status=RunStatus.CANCELLED, facts={"reason": reason})
+        event = await self._told_cancelled(record, reason)
+        facts = {"reason": reason}
+        await store.commit(lease, status=RunStatus.CANCELLED, facts=facts, events=(event,))
         return True
+
+    async def _told_cancelled(self, record: RunRecord, reason: str) -> RunEvent:
+        """Return the last event of a run that nobody is there to tell of."""
+        now = (self._clock or SystemClock()).now()
+        try:
+            tenure = await self._look_at(record.run_id)
+        except RunNotResumableError:
+            return cancelled_event(record, None, {}, reason, now)
+        return cancelled_event(record, tenure.document, tenure.count_kept(), reason, now)
 
     async def check(self, target: Runnable | Buildable) -> list[RunCheck]:
         """Say of all unfinished runs of a pipeline whether they would go on under *target*.

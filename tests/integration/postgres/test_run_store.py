@@ -240,6 +240,33 @@ async def test_an_answer_wakes_whoever_waits_in_another_process(store, server, n
             assert await news.wait(30)
 
 
+async def test_a_run_that_waits_goes_on_by_the_news_of_an_answer(
+    store, database, server, name, monkeypatch
+):
+    monkeypatch.setattr("stageflow._engine.waiting.POLL_SECONDS", 3600.0)
+
+    async def ask(ctx: StageContext):
+        return {"answer": await ctx.wait_for("approval")}
+
+    async def answer(run_id):
+        listens = "select count(*) from pg_stat_activity where query ilike 'listen%'"
+        while not await database.fetchval(f"{listens} and datname = current_database()"):  # noqa: ASYNC110 - nothing tells
+            await anyio.sleep(0.005)
+        async with (
+            Database(server.settings(name)) as elsewhere,
+            Runtime(run_store=PostgresRunStore(elsewhere)) as other,
+        ):
+            await other.signal(run_id, "approval", "yes", resume=False)
+
+    run_id = uuid4()
+    async with Runtime(run_store=store, durability="step") as runtime:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                group.start_soon(answer, run_id)
+                outcome = await runtime.run(Pipeline("asks").with_stage("ask", ask), run_id=run_id)
+    assert outcome.outputs["ask"].data == {"answer": "yes"}
+
+
 # --- the server dies ------------------------------------------------------------
 
 

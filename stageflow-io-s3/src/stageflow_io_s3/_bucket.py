@@ -6,6 +6,7 @@ asynchronous ones need asyncio, and threads of theirs may abort the process as i
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 _CONFLICTS: Final = 5
 _PAGES_AT_ONCE: Final = 10
+# No control characters, and no segment that is empty, `.` or `..`: so obstore has its paths.
+_PATH: Final = re.compile(r"(?!(?:.*/)?\.{0,2}(?:/|\Z))[^\x00-\x1f\x7f]+")
 _PROBE: Final = ".stageflow-probe-"
 
 
@@ -160,7 +163,7 @@ class Bucket:
         import obstore
 
         try:
-            return obstore.get(self.store, key, options={"head": head})
+            return obstore.get(self.store, self._path(key), options={"head": head})
         except FileNotFoundError as error:
             raise self._missing(error) from None
 
@@ -179,11 +182,12 @@ class Bucket:
         import obstore
         from obstore import exceptions
 
+        path = self._path(key)
         for _ in range(_CONFLICTS):
             try:
                 done = obstore.put(
                     self.store,
-                    key,
+                    path,
                     body,
                     attributes=dict(attributes),
                     mode=mode,
@@ -224,7 +228,7 @@ class Bucket:
         try:
             done = obstore.put(
                 self.store,
-                key,
+                self._path(key),
                 parts(),
                 attributes=dict(attributes),
                 use_multipart=True,
@@ -240,7 +244,7 @@ class Bucket:
         import obstore
 
         with suppress(FileNotFoundError):
-            obstore.delete(self.store, key)
+            obstore.delete(self.store, self._path(key))
 
     def list_page(self, prefix: str, after: str = "", size: int = 1_000) -> ListedPage:
         """Return objects whose keys begin with *prefix* and come after *after*, by their keys."""
@@ -324,6 +328,22 @@ class Bucket:
             with suppress(StorageError, exceptions.BaseError):
                 self.delete(key)
         return True
+
+    def _path(self, key: str) -> str:
+        """Return the key, if obstore takes it for itself and not for another one.
+
+        Raises:
+            StorageError: It does not.
+        """
+        # It would leave out slashes at both ends, and with them take another object.
+        if key.strip("/") != key or not _PATH.fullmatch(key):
+            raise StorageError(
+                f"{self.name} has no access to the object with the key {key!r:.200}.",
+                storage=self.name,
+                hint="The driver takes no key with an empty segment, `.`, `..` or a control "
+                "character; copy the object to another key, or leave it out by prefix or suffix.",
+            )
+        return key
 
     def _missing(self, error: FileNotFoundError) -> Exception:
         # `translated` makes the error of a missing bucket from this one.

@@ -35,6 +35,7 @@ from stageflow.contracts.serializer import (
 from stageflow.contracts.storage import StorageCorruptError
 from stageflow.contracts.telemetry_emitter import TelemetryEmitter
 from stageflow_io_s3._bucket import Bucket, ConditionMissed, Missing, go_on, is_conditional
+from stageflow_io_s3._spool import Spool
 from stageflow_io_s3.errors import (
     AccessDeniedError,
     ConditionalWritesError,
@@ -347,7 +348,7 @@ class S3IOManager:
             attributes[_CRC] = f"{zlib.crc32(data):08x}"
             return _Body(data, len(data), attributes)
         # A value of little more than one part is spared the way over the disk.
-        file = _Spool(self._settings.part_size * 3 // 2)
+        file = Spool(self._settings.part_size * 3 // 2)
         try:
             write_value(serializer, value, cast("BinaryIO", file), **opts)
             attributes[_CRC] = f"{file.crc:08x}"
@@ -472,39 +473,6 @@ class S3IOManager:
 
     def __repr__(self) -> str:
         return f"S3IOManager({self._bucket.name!r})"
-
-
-class _Spool:
-    """A file that is written, in memory until it has more than *most* bytes; and its checksum."""
-
-    def __init__(self, most: int) -> None:
-        self._file: Any = io.BytesIO()
-        self._left = most
-        self.crc = 0
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        count = memoryview(data).nbytes
-        self.crc = zlib.crc32(data, self.crc)
-        self.size += count
-        if count > self._left and isinstance(self._file, io.BytesIO):
-            memory = self._file
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - whoever takes it closes it
-            self._file.write(memory.getbuffer())
-        self._left -= count
-        self._file.write(data)
-        return count
-
-    def content(self) -> bytes | BinaryIO:
-        """Return what was written; a file stands at its beginning."""
-        if isinstance(self._file, io.BytesIO):
-            return self._file.getvalue()  # shares its memory
-        self._file.flush()
-        self._file.seek(0)
-        return cast("BinaryIO", self._file)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _closing:  # noqa: N801 - it is used as a function

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stageflow_io_s3.io_manager import _Spool
+from stageflow_io_s3._spool import Spool
 
 
 @given(st.lists(st.binary(max_size=20)), st.integers(0, 60))
 def test_what_is_written_is_there(pieces, most):
-    spool = _Spool(most)
+    spool = Spool(most)
     for piece in pieces:
         spool.write(piece)
     whole = b"".join(pieces)
@@ -29,7 +29,7 @@ def test_what_is_written_is_there(pieces, most):
 
 @pytest.mark.parametrize("most", [0, 100])
 def test_bytes_are_counted_not_elements(most):
-    spool = _Spool(most)
+    spool = Spool(most)
 
     assert spool.write(memoryview(b"12345678").cast("I")) == 8
 

@@ -70,6 +70,11 @@ class Database:
         self._listener: Listener | None = None
 
     @property
+    def hears_news(self) -> bool:
+        """Whether notifications arrive: a pooler in transaction mode passes none on."""
+        return self.settings.pooler != "transaction"
+
+    @property
     def listener(self) -> Listener:
         """What hears of notifications; one connection of its own, opened when it is used."""
         if self._listener is None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import attrs
 
+from stageflow.codec import Codec
 from stageflow.contracts.run_store import (
     RunEvent,
     RunExistsError,
@@ -37,7 +38,7 @@ class PostgresRunStore(PostgresCheckpoints, PostgresWaits, PostgresSharedValues)
         codec: What metadata and events are encoded with; the default one unless given.
     """
 
-    capabilities: Final = RunStoreCapabilities(
+    capabilities: RunStoreCapabilities = RunStoreCapabilities(
         listing=True,
         event_log=True,
         deletion=True,
@@ -47,6 +48,11 @@ class PostgresRunStore(PostgresCheckpoints, PostgresWaits, PostgresSharedValues)
         shared_values=True,
         news=True,
     )
+
+    def __init__(self, database: Database, *, codec: Codec | None = None) -> None:
+        super().__init__(database, codec=codec)
+        if not database.hears_news:
+            self.capabilities = attrs.evolve(self.capabilities, news=False)
 
     async def create_run(
         self,

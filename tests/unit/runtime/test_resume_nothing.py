@@ -13,6 +13,7 @@ from stageflow.builtin.memory_run_store import MemoryRunStore
 from stageflow.contracts.storage import StorageFullError
 from stageflow.events.schemas import EVENTS
 from stageflow.runtime import Runtime
+from stageflow.testing import TestClock
 from stageflow.testing.faults import Faults, FaultyStore
 from support.runs import RememberingSink
 
@@ -84,3 +85,23 @@ async def test_the_log_of_a_run_that_nobody_runs_ends_with_its_cancellation():
         "pipeline_name": "p",
         "stage_counts": {"ok": 1, "skip": 0, "cancel": 0, "fail": 0},
     }
+
+
+async def test_a_lease_that_is_given_back_while_it_is_looked_after_is_not_lost():
+    clock = TestClock()
+
+    async def asks(ctx):
+        await ctx.wait_for("go")
+
+    async def renew_meanwhile(_point: str) -> None:
+        # The run is parked, and nobody here was told so yet: its owner looks after the lease.
+        await clock.advance(60.0)
+        await anyio.wait_all_tasks_blocked()
+
+    faults = Faults("park_run.after=call", call=renew_meanwhile)
+    store = FaultyStore(MemoryRunStore(clock=clock), faults)
+    graph = Pipeline("p").with_stage("asks", asks, StageKind.WORK)
+    async with Runtime(run_store=store, clock=clock) as runtime:
+        left = await runtime.run(graph, park=True)
+
+    assert (left.status, faults.pending) == ("waiting", ())

@@ -43,13 +43,13 @@ class Keeper:
         "_encoded",
         "_failures",
         "_held",
-        "_is_leaving",
         "_ready_in",
         "_run",
         "_started",
         "_turns",
         "_uncommitted",
         "is_busy",
+        "is_leaving",
         "journal",
         "parked",
     )
@@ -73,7 +73,7 @@ class Keeper:
         self._ready_in: dict[int, int] = {}
         # The stages to which a guard sent the run back, which is not committed yet.
         self._held: list[int] = []
-        self._is_leaving = False
+        self.is_leaving = False
         self._started = microseconds(run.started_at)
         if not journal.prefix:
             journal.ledger.on_lost = run.lose
@@ -326,7 +326,7 @@ class Keeper:
             # A run below leaves with the stage that started it; the outermost one decides.
             run.leave()
             return
-        self.is_busy = self._is_leaving = True  # nobody else is to decide meanwhile
+        self.is_busy = self.is_leaving = True  # nobody else is to decide meanwhile
         ledger = journal.ledger
         try:
             with anyio.CancelScope(shield=True):
@@ -334,10 +334,11 @@ class Keeper:
                 await ledger.commit()
                 left = await journal.waits.park(self.wait_ids)
         except (StorageError, LeaseLostError) as error:
+            self.is_leaving = False
             run.lose(error)
             return
         finally:
-            self.is_busy = self._is_leaving = False
+            self.is_busy = self.is_leaving = False
         if left:
             run.leave()
             return
@@ -345,7 +346,7 @@ class Keeper:
         self._begin_again(tuple(self.parked))
 
     def _begin_again(self, stages: Iterable[int]) -> None:
-        if self._is_leaving:
+        if self.is_leaving:
             return  # it will be found that this is answered
         run = self._run
         again = [index for index in stages if self.parked.pop(index, None) is not None]

@@ -920,7 +920,9 @@ class Run:
 
     def lose(self, error: Exception) -> None:
         """Stop, and commit nothing more: what happens cannot be kept any longer."""
-        # What has left to wait belongs to nobody any more, and that is as it should be.
+        # What leaves to wait, or has left, belongs to nobody any more, as it should be.
+        if self._keeper is not None and self._keeper.is_leaving:
+            return  # whether it could leave, it is told by the store
         if self._fatal is None and self._remaining and self._stopping != "waiting":
             self._fatal = error
             if self._stopping is None:

@@ -48,12 +48,12 @@ from stageflow.assets.mapping import (
     PartitionMapping,
     SamePartition,
 )
-from stageflow.assets.parallel import Branch, parallel
+from stageflow.assets.parallel_asset import Branch, parallel
 from stageflow.assets.partitions import Partitions, PartitionSlice, StaticPartitions
 from stageflow.assets.product_partitions import MultiPartitions, TuplePartitions
 from stageflow.assets.records import AssetRecord
 from stageflow.assets.routing import Route, route
-from stageflow.assets.scatter import scatter
+from stageflow.assets.scatter_asset import scatter
 from stageflow.assets.store import AssetStore, Materialization
 from stageflow.assets.survey import AssetStatus
 

@@ -15,7 +15,7 @@ from stageflow.contracts.scatter_coordinator import (
 )
 
 if TYPE_CHECKING:
-    from stageflow.assets.scatter import Scatter
+    from stageflow.assets.scatter_asset import Scatter
     from stageflow.assets.services import AssetServices
 
 __all__ = ("SOUND", "Barrier", "forget_work", "open_barrier")

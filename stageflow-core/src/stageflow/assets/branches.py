@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from stageflow.assets.fanout_errors import BranchTimeoutError
-from stageflow.assets.parallel import Branch, ParallelBody
+from stageflow.assets.parallel_asset import Branch, ParallelBody
 
 if TYPE_CHECKING:
     from stageflow._engine.run import Run

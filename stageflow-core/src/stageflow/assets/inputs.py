@@ -11,7 +11,7 @@ from stageflow.assets.context import PartitionValues
 from stageflow.assets.declaration import Need
 from stageflow.assets.errors import AssetNotReadyError
 from stageflow.assets.fanout_errors import UpstreamFailedError
-from stageflow.assets.parallel import Ending, ParallelBody
+from stageflow.assets.parallel_asset import Ending, ParallelBody
 from stageflow.assets.places import Places
 from stageflow.assets.routing import RouteBody
 from stageflow.assets.survey import Step, StepId, Survey

@@ -30,7 +30,7 @@ from stageflow.contracts.scatter_coordinator import (
 from stageflow.contracts.scatter_keys import ScatterKey
 
 if TYPE_CHECKING:
-    from stageflow.assets.scatter import Scatter
+    from stageflow.assets.scatter_asset import Scatter
     from stageflow.assets.services import AssetServices
 
 __all__ = ("Scattering",)

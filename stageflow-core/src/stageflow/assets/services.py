@@ -14,7 +14,7 @@ from stageflow.contracts.logs import get_logger
 if TYPE_CHECKING:
     from stageflow._engine.run import Run
     from stageflow.assets.declaration import Asset
-    from stageflow.assets.parallel import Ending
+    from stageflow.assets.parallel_asset import Ending
     from stageflow.assets.places import Places
     from stageflow.contracts.item_reader import ItemReader
     from stageflow.contracts.parallel_coordinator import ParallelCoordinator
